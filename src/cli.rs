@@ -17,6 +17,7 @@ mod demo;
 mod drain;
 mod foreign_commands;
 mod health;
+mod log;
 mod plan;
 mod prove;
 mod reload;
@@ -73,6 +74,8 @@ enum Command {
     Undrain(undrain::Undrain),
     /// Give an endpoint another weight than the config file has, without a reload.
     Weight(weight::Weight),
+    /// Give the event log another level for a while, without a reload.
+    Log(log::Log),
     /// Have the binary that is on the disk now take over from a running process; no request is lost.
     Upgrade(upgrade::Upgrade),
     #[command(name = launch::COMMAND, hide = true)]
@@ -107,6 +110,7 @@ impl Cli {
             Command::Drain(command) => command.execute(),
             Command::Undrain(command) => command.execute(),
             Command::Weight(command) => command.execute(),
+            Command::Log(command) => command.execute(),
             Command::Upgrade(command) => command.execute(),
             Command::StartSuccessor(command) => command.execute(),
             Command::Status(command) => command.execute(),

@@ -108,6 +108,12 @@ pub fn state_directory(text: &str) -> StateDirectory {
     server.map_or(StateDirectory::Default, |server| server.state)
 }
 
+/// Parses a level of the event log, or directives, as in `log.level`. The error is for people.
+pub fn log_level(text: &str) -> Result<String, String> {
+    let level = <raw::LevelText as decode::Scalar>::parse(text);
+    level.map(|level| level.0).map_err(|fault| format!("{}: {}", fault.message, fault.remedy))
+}
+
 /// One section of a text, compiled as if there were no others, and none of the keys `without`; `None` if it is invalid.
 fn section_alone<T>(
     text: &str,

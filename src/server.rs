@@ -12,6 +12,7 @@ mod fd_passing;
 mod fd_store;
 pub mod inherit;
 mod listen_socket;
+mod log_level;
 mod overload_guard;
 mod reload;
 mod reload_queue;

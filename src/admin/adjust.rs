@@ -62,7 +62,7 @@ impl Adjust {
     }
 }
 
-fn flag(query: &str, name: &str) -> Result<bool, String> {
+pub(super) fn flag(query: &str, name: &str) -> Result<bool, String> {
     match query::value(query, name).as_deref() {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::adjust::Adjust;
+use super::log_level::LogOrder;
 use super::query;
 use crate::config;
 
@@ -23,6 +24,8 @@ pub enum Operation {
     Plan { text: String, name: String },
     /// Change something of an endpoint by hand.
     Adjust(Adjust),
+    /// Change the level of the event log.
+    Log(LogOrder),
     /// Start a new process from the binary on the disk, which takes over.
     Upgrade,
 }
@@ -63,6 +66,7 @@ impl Operation {
             "/reload" => Some(Self::Config(ConfigChange::Reload { confirm: confirm(query)? })),
             "/confirm" => Some(Self::Config(ConfigChange::Confirm)),
             "/rollback" => Some(Self::Config(ConfigChange::Rollback)),
+            LogOrder::PATH => Some(Self::Log(LogOrder::of(query)?)),
             "/upgrade" => Some(Self::Upgrade),
             "/plan" => {
                 let name = query::value(query, "name").unwrap_or_else(|| "the plan".to_owned());
@@ -75,8 +79,10 @@ impl Operation {
     /// The content type of the response when the operation was done.
     pub fn content_type(&self) -> &'static str {
         match self {
-            Self::Plan { .. } | Self::Adjust(Adjust { json: true, .. }) => "application/json",
-            Self::Config(_) | Self::Adjust(_) | Self::Upgrade => PLAIN,
+            Self::Plan { .. }
+            | Self::Adjust(Adjust { json: true, .. })
+            | Self::Log(LogOrder { json: true, .. }) => "application/json",
+            Self::Config(_) | Self::Adjust(_) | Self::Log(_) | Self::Upgrade => PLAIN,
         }
     }
 
@@ -84,7 +90,7 @@ impl Operation {
     pub fn body(&mut self) -> Option<&mut String> {
         match self {
             Self::Plan { text, .. } => Some(text),
-            Self::Config(_) | Self::Adjust(_) | Self::Upgrade => None,
+            Self::Config(_) | Self::Adjust(_) | Self::Log(_) | Self::Upgrade => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pool::status::{PoolStatus, RateLimitStatus, RouteStatus};
+use crate::telemetry::events::LogLevelStatus;
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::tls::CertificateStatus;
 
@@ -30,6 +31,9 @@ pub struct Status {
     pub rate_limits: Vec<RateLimitStatus>,
     pub pools: Vec<PoolStatus>,
     pub log_dropped: LogDropped,
+    /// Of the event log.
+    #[serde(default)]
+    pub log_level: LogLevelStatus,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ use super::client::{self, ClientError, Request, Response};
 use super::status::{LogDropped, ProcessState};
 use super::*;
 use crate::config::{self, AdminListen};
+use crate::telemetry::events::LogLevelStatus;
 
 /// A process with nothing in it.
 pub(super) struct Idle {
@@ -40,6 +41,7 @@ impl Process for Idle {
             rate_limits: Vec::new(),
             pools: Vec::new(),
             log_dropped: LogDropped::default(),
+            log_level: LogLevelStatus::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::control::{AdminCommand, STOPS};
 use super::drain::DrainStage;
 use super::inherit::Takeover;
 use super::listen_socket::ListenSockets;
+use super::log_level;
 use super::overload_guard;
 use super::reload::confirm_deadline::ConfirmDeadline;
 use super::reload::plan::Planner;
@@ -89,6 +90,7 @@ impl crate::admin::Process for ServerState {
                 access: self.telemetry.access_log.dropped(),
                 events: self.events.dropped(),
             },
+            log_level: self.events.level(),
         }
     }
 
@@ -107,6 +109,7 @@ impl crate::admin::Process for ServerState {
             }
             Operation::Config(change) => AdminCommand::Change(change, reply),
             Operation::Adjust(adjust) => AdminCommand::Adjust(adjust, caller.clone(), reply),
+            Operation::Log(order) => return log_level::carry_out(&self.events, &order, caller),
             Operation::Upgrade => AdminCommand::Upgrade(reply),
         };
         let _ = self.commands.send(command).await;

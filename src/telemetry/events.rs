@@ -2,6 +2,7 @@
 //! [`LineWriter`].
 
 mod format;
+mod level;
 mod other_crates;
 mod panic;
 #[cfg(test)]
@@ -15,11 +16,15 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use env_filter::Filter;
 use log::{LevelFilter, Log, Metadata, Record};
+use parking_lot::Mutex;
 
 use super::writer::{LineWriter, Output};
 use crate::config::{self, EventFormat};
+use crate::human;
 use crate::terminal::{Painter, colours_wanted};
 use format::Style;
+use level::Levels;
+pub use level::{LevelByHand, LevelOrder, LogLevelStatus};
 use other_crates::Throttles;
 pub use panic::install_panic_hook;
 
@@ -62,12 +67,13 @@ pub struct EventLog {
 
 struct Shared {
     settings: ArcSwap<Settings>,
+    levels: Mutex<Levels>,
     throttles: Throttles,
     writer: LineWriter,
     terminal: bool,
 }
 
-/// What a reload may change.
+/// What a reload or an operator may change.
 struct Settings {
     filter: Filter,
     style: Style,
@@ -93,18 +99,70 @@ pub fn init(config: &config::Log) -> io::Result<EventLog> {
 impl EventLog {
     fn start(config: &config::Log, output: Output) -> io::Result<EventLog> {
         let terminal = output.is_terminal();
-        let settings = ArcSwap::from_pointee(Settings::new(config, terminal));
+        let levels = Levels::new(config);
+        let settings = ArcSwap::from_pointee(Settings::new(&levels, terminal));
+        let levels = Mutex::new(levels);
         let writer = LineWriter::start("events", output, QUEUE, NO_WORKERS)?;
         Ok(EventLog {
-            shared: Arc::new(Shared { settings, throttles: Throttles::default(), writer, terminal }),
+            shared: Arc::new(Shared { settings, levels, throttles: Throttles::default(), writer, terminal }),
         })
     }
 
-    /// Applies the `log` section of a reloaded config.
+    /// Applies the `log` section of a reloaded config. A level that an operator has set stays.
     pub fn set(&self, config: &config::Log) {
-        let settings = Settings::new(config, self.shared.terminal);
+        let mut levels = self.shared.levels.lock();
+        levels.config = config.clone();
+        self.apply(self.settings_for(&levels));
+    }
+
+    /// Sets another level in place of the config's. `until` is for the status and the event; who asks ends it then.
+    pub fn set_level(&self, level: &str, by: &str, until: Option<SystemTime>) -> LevelOrder {
+        let mut levels = self.shared.levels.lock();
+        let order = levels.set(level, by, until);
+        let status = levels.status();
+        let until = status.until().map_or_else(|| "log reset".to_owned(), human::date);
+        self.apply_and_tell(
+            &levels,
+            || log::info!(log_level = level, by, until = until.as_str(); "log level set"),
+        );
+        order
+    }
+
+    /// Goes back to the config's level: whatever is in force, or only if it is of that order. Whether there was something
+    /// to end.
+    pub fn reset_level(&self, order: Option<LevelOrder>, by: &str) -> bool {
+        let mut levels = self.shared.levels.lock();
+        let ended = levels.end(order);
+        if ended {
+            let level = levels.in_force();
+            self.apply_and_tell(&levels, || log::info!(log_level = level, by; "log level reset"));
+        }
+        ended
+    }
+
+    pub fn level(&self) -> LogLevelStatus {
+        self.shared.levels.lock().status()
+    }
+
+    fn settings_for(&self, levels: &Levels) -> Settings {
+        Settings::new(levels, self.shared.terminal)
+    }
+
+    fn apply(&self, settings: Settings) {
         log::set_max_level(settings.filter.filter());
         self.shared.settings.store(Arc::new(settings));
+    }
+
+    /// Tells of the change while the level is in force that shows more.
+    fn apply_and_tell(&self, levels: &Levels, tell: impl Fn()) {
+        let settings = self.settings_for(levels);
+        if settings.filter.filter() < self.shared.settings.load().filter.filter() {
+            tell();
+            self.apply(settings);
+        } else {
+            self.apply(settings);
+            tell();
+        }
     }
 
     /// Lines lost since the start.
@@ -121,15 +179,15 @@ impl EventLog {
 // === impl Settings ===
 
 impl Settings {
-    fn new(config: &config::Log, terminal: bool) -> Settings {
-        let style = match config.format {
+    fn new(levels: &Levels, terminal: bool) -> Settings {
+        let style = match levels.config.format {
             EventFormat::Json => Style::Json,
             EventFormat::Auto if !terminal => Style::Json,
             EventFormat::Auto | EventFormat::Text => {
                 Style::Text(Painter { colours: terminal && colours_wanted() })
             }
         };
-        Settings { filter: filter(&config.level), style }
+        Settings { filter: filter(levels.in_force()), style }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::human;
 use crate::pool::status::{
     ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RateLimitStatus, RouteStatus, WeightByHand,
 };
+use crate::telemetry::events::LevelByHand;
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::{Painter, TextStyle};
 use crate::wait_queue::QueueStatus;
@@ -155,6 +156,12 @@ fn header(out: &mut String, status: &Status, painter: Painter) {
         let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, waits));
     }
     status.listeners.iter().for_each(|listener| listener_lines(out, listener));
+    if let Some(LevelByHand { file, by_hand: ByHandStatus { by, until } }) = &status.log_level.by_hand {
+        let until = until.map(|until| format!(" until {},", human::date(until))).unwrap_or_default();
+        let (level, file, by) = (human::safe(&status.log_level.level), human::safe(file), human::safe(by));
+        let line = format!("by hand: event log's level {level} (file: {file}),{until} by {by}");
+        let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, line));
+    }
     let dropped = status.log_dropped;
     if dropped.access + dropped.events > 0 {
         let lost = format!(

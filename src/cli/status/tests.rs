@@ -5,6 +5,7 @@ use crate::pool::status::{
     ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RateLimitStatus, RetryStatus, RouteStatus,
     SourceStatus, WeightByHand,
 };
+use crate::telemetry::events::{LevelByHand, LogLevelStatus};
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::Painter;
 use crate::wait_queue::QueueStatus;
@@ -99,6 +100,7 @@ fn status(pools: Vec<PoolStatus>) -> Status {
         }],
         pools,
         log_dropped: LogDropped::default(),
+        log_level: LogLevelStatus::default(),
     }
 }
 
@@ -202,6 +204,16 @@ fn lost_log_lines_and_odd_clocks_are_shown() {
             && shown.contains("log lines lost: 1,234 of the access log, 0 events")
     );
     assert!(shown.contains("10.0.0.1:3000  healthy        0s "), "{shown}");
+}
+
+#[test]
+fn a_log_level_that_was_set_by_hand_is_shown() {
+    let mut status = mixed();
+    let by_hand = ByHandStatus { by: "uid 0".into(), until: Some(NOW) };
+    let by_hand = Some(LevelByHand { file: "info".into(), by_hand });
+    status.log_level = LogLevelStatus { level: "debug".into(), by_hand };
+    let line = "by hand: event log's level debug (file: info), until 2026-11-24 12:00:01 UTC, by uid 0\n";
+    assert!(render(&status, PLAIN).contains(line));
 }
 
 #[test]

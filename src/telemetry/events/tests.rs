@@ -234,3 +234,30 @@ fn other_crates_are_bounded() {
     assert!(line.len() < 1300 && line.contains("... (18976 bytes more)"), "{line}");
     assert!(event(Style::Json, "evenkeel::server", &long, &[]).contains(&long), "ours are whole");
 }
+
+/// A level by hand outlives reloads, and its end ends no later one.
+#[test]
+fn a_level_by_hand_takes_the_place_of_the_configs() {
+    let log = EventLog::start(&config("info", EventFormat::Json), Output::Stderr).expect("it starts");
+    let level = || log.level().level;
+    let is_shown = |event| {
+        let metadata = Metadata::builder().target("evenkeel").level(event).build();
+        log.shared.settings.load().filter.enabled(&metadata)
+    };
+    let first = log.set_level("debug", "uid 0", None);
+    assert!(is_shown(Level::Debug));
+    log.set(&config("warn", EventFormat::Json));
+    assert_eq!(level(), "debug");
+    let by_hand = log.level().by_hand.expect("it is by hand");
+    assert_eq!((&*by_hand.file, &*by_hand.by_hand.by), ("warn", "uid 0"));
+
+    let second = log.set_level("off", "uid 1", Some(UNIX_EPOCH + Duration::from_secs(9)));
+    assert!(!log.reset_level(Some(first), "its end"));
+    assert_eq!((level(), log.level().until()), ("off".to_owned(), Some(9.0)));
+    assert!(!is_shown(Level::Error));
+    assert!(log.reset_level(Some(second), "its end"));
+    assert!(!log.reset_level(None, "uid 0"));
+    assert_eq!((level(), log.level().by_hand), ("warn".to_owned(), None));
+    assert!(is_shown(Level::Warn) && !is_shown(Level::Info));
+    log::set_max_level(LevelFilter::Trace);
+}

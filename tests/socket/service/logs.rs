@@ -234,3 +234,46 @@ fn events_as_text() {
     assert!(proxy.stderr().lines().any(|line| line.contains("INFO") && line.contains("listening")));
     assert!(proxy.events().is_empty(), "this is JSON: {}", proxy.stderr());
 }
+
+/// `evenkeel log` changes the level at once, goes back by itself, and each change is an event, whatever the levels.
+#[test]
+fn the_log_level_is_changed_and_comes_back() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).log("level: info, format: json").start();
+    let level = |message: &str, level: &str| {
+        let meets =
+            |event: &crate::harness::Event| event.message() == message && event.text("log_level") == level;
+        proxy.event(&format!("{message}: {level}"), meets)
+    };
+    let said = proxy.command(&["log", "error"]);
+    assert_eq!(said.stdout, "the event log's level is error (file: info) until `evenkeel log reset`\n");
+    let set = level("log level set", "error");
+    assert!(set.text("by").starts_with("uid ") && set.text("until") == "log reset");
+    let status = proxy.status()["log_level"].clone();
+    assert_eq!((&status["level"], &status["file"]), (&"error".into(), &"info".into()));
+    let shown = proxy.command(&["status"]).stdout;
+    assert!(shown.contains("by hand: event log's level error (file: info), by uid "), "{shown}");
+
+    proxy.reload(proxy.config_text());
+    assert_eq!(proxy.status()["log_level"]["level"], "error", "a reload keeps it");
+    let said = proxy.command(&["log", "reset"]);
+    assert_eq!(said.stdout, "the event log's level is info, that of the file\n");
+    level("log level reset", "info");
+
+    let said = proxy.command(&["log", "debug", "--for", "100ms", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!((&said["level"], &said["file"]), (&"debug".into(), &"info".into()));
+    assert!(said["until"].is_number());
+    level("log level set", "debug");
+    proxy.event("its end", |event| event.message() == "log level reset" && event.text("by") == "its end");
+    assert_eq!(proxy.status()["log_level"], serde_json::json!({ "level": "info" }));
+
+    for (arguments, fault) in [
+        (&["log", "loud"][..], "`loud` is not a level"),
+        (&["log", "reset", "--for", "1m"][..], "has no `--for`"),
+    ] {
+        let said = proxy.command(arguments);
+        assert_eq!(said.code, Some(2), "{arguments:?}");
+        assert!(said.stderr.contains(fault), "{}", said.stderr);
+    }
+}
