@@ -38,7 +38,7 @@ pub enum Exit {
     Failed = 1,
     /// Wrong arguments.
     Usage = 2,
-    /// `plan` has found changes.
+    /// `plan` has found changes, or `check --against` differences.
     Changes = 3,
     /// An invalid config (`EX_CONFIG`): a service manager can be told not to restart after this code.
     InvalidConfig = 78,

@@ -39,6 +39,7 @@ pub mod pool;
 pub mod proxy;
 pub mod rate_limit;
 pub mod recent_times;
+pub mod replay;
 pub mod routing;
 pub mod server;
 pub mod sharded_counter;

@@ -1,11 +1,14 @@
 //! `evenkeel check`: reports the errors of a config file and runs its tests.
 
+mod against;
+
 use std::path::Path;
 
 use super::config_file::ConfigFile;
 use super::{Exit, fail_to_load, print, print_warnings};
 use crate::config::{self, Config, LoadError, Loaded};
 use crate::exchange;
+use against::Against;
 
 #[derive(Debug, clap::Args)]
 pub struct Check {
@@ -15,6 +18,13 @@ pub struct Check {
     /// Say nothing about a file that is right
     #[arg(short, long)]
     quiet: bool,
+
+    #[command(flatten)]
+    against: Against,
+
+    /// Print what is found with --against as JSON
+    #[arg(long, requires = "against")]
+    json: bool,
 }
 
 impl Check {
@@ -23,6 +33,9 @@ impl Check {
         match checked(file) {
             Ok(Loaded { config, warnings }) => {
                 print_warnings(&warnings);
+                if let Some(log) = self.against.log() {
+                    return self.against.judge(config, log, self.json);
+                }
                 if !self.quiet {
                     print(&format!("{}: ok, {}\n", file.display(), summary(&config)));
                 }

@@ -2,11 +2,12 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
-use crate::config::{self, Listener};
+use crate::config::{self, AccessLog, Listener, LogOutput};
 use crate::snapshot::{Route, Snapshot, Target};
-use crate::telemetry::WorkerTelemetry;
 use crate::telemetry::metrics::listeners::ListenerCounters;
+use crate::telemetry::{Telemetry, WorkerTelemetry, access};
 
 /// The snapshot in force and the listener of requests. Each worker has one of its own, which all its requests share: so
 /// no two workers write the same reference count, whose cache line would go to and fro between them.
@@ -69,6 +70,15 @@ impl RequestScope {
             snapshot.routes().iter().flat_map(|route| &route.targets).map(|_| OnceLock::new()).collect();
         let context = ListenerContext { listener: Arc::new(OwnListener(listener)), telemetry, counters };
         Arc::new(Self { snapshot, context, response_scopes })
+    }
+
+    /// For requests that are not served: what is logged and counted of them nobody sees.
+    pub fn unobserved(snapshot: &Arc<Snapshot>, listener: &Arc<Listener>) -> Arc<Self> {
+        let off = AccessLog { output: LogOutput::Off, ..snapshot.config().access_log.clone() };
+        let log = access::AccessLog::start(&off, 1).expect("a log that is off opens nothing");
+        let telemetry = Telemetry::new(log, SystemTime::UNIX_EPOCH);
+        let counters = telemetry.metrics.listener(&listener.name);
+        Self::new(snapshot.clone(), listener.clone(), Arc::new(telemetry.worker()), counters)
     }
 
     pub fn is_of(&self, snapshot: &Arc<Snapshot>) -> bool {

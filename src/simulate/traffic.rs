@@ -8,13 +8,12 @@ use http::HeaderName;
 
 use super::scenario::{RequestForm, Scenario, ScenarioError};
 use crate::auth::{Answer, Passed};
-use crate::config::{AccessLog, Limits, Listener, LogOutput};
+use crate::config::Limits;
 use crate::exchange::{Admitted, Arrival, ClientIdentity, Exchange, Failure, RequestScope};
 use crate::http1::head::{Parse, RequestMemory, RequestView};
 use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::{ClientAddress, Protocol};
-use crate::telemetry::{Telemetry, access};
 
 /// What stands for the number of the client.
 const USER: &str = "{user}";
@@ -85,7 +84,7 @@ impl Traffic {
         let mut why = "the config has no listener".to_owned();
         for listener in snapshot.listeners() {
             let mut traffic = Self {
-                scope: scope(snapshot, listener),
+                scope: RequestScope::unobserved(snapshot, listener),
                 heads: heads(request, scenario.users, &listener.limits)?,
                 users: (0..scenario.users).map(identity).collect(),
                 count: 0,
@@ -162,14 +161,6 @@ fn begin(
         time,
     };
     Exchange::begin(scope.clone(), arrival)
-}
-
-fn scope(snapshot: &Arc<Snapshot>, listener: &Arc<Listener>) -> Arc<RequestScope> {
-    let off = AccessLog { output: LogOutput::Off, ..snapshot.config().access_log.clone() };
-    let log = access::AccessLog::start(&off, 1).expect("a log that is off opens nothing");
-    let telemetry = Telemetry::new(log, SystemTime::UNIX_EPOCH);
-    let counters = telemetry.metrics.listener(&listener.name);
-    RequestScope::new(snapshot.clone(), listener.clone(), Arc::new(telemetry.worker()), counters)
 }
 
 fn identity(user: usize) -> ClientIdentity {

@@ -14,6 +14,7 @@ mod admin;
 mod auth;
 mod balance;
 mod chaos;
+mod check_against;
 mod client_faults;
 mod deadlines;
 mod discovery;
