@@ -40,3 +40,4 @@ mod simulation;
 mod slow_clients;
 mod tls;
 mod to_http2;
+mod written;

@@ -64,17 +64,3 @@ fn shown(command: &str, output: &[&str]) -> Shown {
         body: parts.next().map(|lines| lines.join("\n")),
     }
 }
-
-/// The words of a command; those in single quotes may have blanks.
-pub fn words(command: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut is_quoted = false;
-    for letter in command.chars() {
-        match letter {
-            '\'' => is_quoted = !is_quoted,
-            ' ' if !is_quoted => words.push(String::new()),
-            _ => words.last_mut().expect("at least one word").push(letter),
-        }
-    }
-    words
-}

@@ -1,6 +1,7 @@
 //! The tables of the documents for those who come from elsewhere: each fragment of YAML in them is right at its place.
 
-use super::{DOCUMENTS, blocks, checked, with_files};
+use super::DOCUMENTS;
+use crate::written::{checked, with_files};
 
 /// A row: what it says there, what to write here, and where.
 struct Row<'a> {
@@ -65,8 +66,7 @@ fn every_fragment_in_the_tables_is_right_at_its_place() {
         for row in rows(document) {
             for fragment in fragments(row.here) {
                 let folder = tempfile::tempdir().expect("a folder");
-                let text =
-                    with_files(folder.path(), &blocks::Section::default(), &whole(fragment, row.place));
+                let text = with_files(folder.path(), &[], &whole(fragment, row.place));
                 let said = checked(folder.path(), &text);
                 if said.contains("error") {
                     wrong += &format!("docs/{name}:{}: {fragment}\n{said}", row.number);
