@@ -135,7 +135,7 @@ mod tests {
             ("/weight", "endpoint=a&weight=%2B1", "from 0 to 256"),
             ("/drain", "endpoint=a&for=10", "written as 30s"),
             ("/drain", "endpoint=a&for=0s", "more than none"),
-            ("/drain", "endpoint=a&for=367d", "written as 30s"),
+            ("/drain", "endpoint=a&for=367d", "at most 366d"),
             ("/undrain", "endpoint=a&for=1m", "goes back to the config"),
             ("/weight", "endpoint=a&weight=reset&for=1m", "goes back to the config"),
             ("/drain", "endpoint=a&pool=b&all_pools=true", "not both"),

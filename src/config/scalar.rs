@@ -199,7 +199,9 @@ impl Scalar for Rate {
 }
 
 const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
-const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
+/// `Strict-Transport-Security` of two years is usual.
+const DURATION_MAX: Duration = Duration::from_hours(DURATION_DAYS_MAX * 24);
+const DURATION_DAYS_MAX: u64 = 3 * 366;
 
 /// Parses a duration as the file and the command line have it, such as `1m30s`; `None` if it is invalid or too long.
 pub fn duration(text: &str) -> Option<Duration> {
@@ -226,6 +228,11 @@ pub fn duration(text: &str) -> Option<Duration> {
 }
 
 fn duration_fault(text: &str) -> Fault {
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    if !number.is_empty() && ["ms", "s", "m", "h", "d"].contains(&unit) {
+        let remedy = format!("write {DURATION_DAYS_MAX}d at most");
+        return Fault::new(format!("`{}` is too long", shown(text)), remedy);
+    }
     let remedy = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("add the unit: {0}s, {0}ms or {0}m", shown(text))
     } else {
@@ -410,6 +417,9 @@ mod tests {
             assert!(Period::parse(text).is_err(), "{text}");
         }
         assert_eq!(Period::parse("30").map_err(|f| f.remedy), Err("add the unit: 30s, 30ms or 30m".into()));
+        assert_eq!(Period::parse("730d"), Ok(Period(Duration::from_hours(17_520))));
+        let too_long = Period::parse("3650d").map_err(|fault| (fault.message, fault.remedy));
+        assert_eq!(too_long, Err(("`3650d` is too long".into(), "write 1098d at most".into())));
         assert!(NonZeroPeriod::parse("0s").is_err());
     }
 
