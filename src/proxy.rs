@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Instant, SystemTime};
 
 use http::Version;
+use http::header::CONNECTION;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::{sleep, timeout};
@@ -36,6 +37,13 @@ pub struct Hooks {
     lifecycle: Arc<Lifecycle>,
     /// Attempts so far.
     attempts: Arc<AtomicU64>,
+}
+
+/// Pingora looks for `Upgrade` alone, which says nothing unless `Connection` names it (RFC 9110, section 7.8).
+fn asks_for_upgrade(session: &Session) -> bool {
+    let fields = session.req_header().headers.get_all(CONNECTION).iter();
+    let mut names = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    session.is_upgrade_req() && names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
 impl Hooks {
@@ -58,7 +66,7 @@ impl Hooks {
                 _ => Protocol::Http10,
             },
             target: request.raw_path(),
-            upgrade: session.is_upgrade_req(),
+            upgrade: asks_for_upgrade(session),
             short_of_memory: self.lifecycle.is_short_of_memory(),
             now: Instant::now(),
             time: SystemTime::now(),

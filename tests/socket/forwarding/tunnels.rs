@@ -499,3 +499,18 @@ fn a_switch_before_the_whole_request_is_502() {
     );
     client.response().expect(502);
 }
+
+/// `Upgrade` is a field of one connection: where `Connection` does not name it, nobody has asked for anything.
+#[test]
+fn an_upgrade_that_connection_does_not_name_is_none() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    for (target, fields) in
+        [("/a", ""), ("/b", "Connection: keep-alive\r\n"), ("/c", "Connection: x-upgrade\r\n")]
+    {
+        let fields = format!("Upgrade: websocket\r\n{fields}");
+        assert_eq!(client.request("GET", target, &fields).expect(200).text(), "a");
+        assert!(!endpoint.seen(target).head.has("upgrade"), "{target}");
+    }
+}
