@@ -1,11 +1,11 @@
-//! Keeps endpoints hidden: their addresses in `Location` and cookie domains become the host that the client asked for.
+//! Keeps endpoints hidden: their addresses in `Location`, `Refresh` and cookie domains become the host that the client asked for.
 
 use std::sync::Arc;
 
 use http::{HeaderName, header};
 
 use super::edits::Edits;
-use super::response::{cookies, location};
+use super::response::{cookies, location, refresh};
 use crate::authority;
 use crate::config::{CookieEdits, PrefixChange};
 use crate::pool::authorities::Authorities;
@@ -28,6 +28,7 @@ pub struct HideEndpoint<'a, F> {
 /// Whether a field of that name can contain an endpoint's address.
 pub fn concerns(name: &[u8]) -> bool {
     match name.len() {
+        7 => name.eq_ignore_ascii_case(b"refresh"),
         8 => name.eq_ignore_ascii_case(b"location"),
         10 => name.eq_ignore_ascii_case(b"set-cookie"),
         16 => name.eq_ignore_ascii_case(b"content-location"),
@@ -46,20 +47,26 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
         };
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             let values = values(&name);
-            replace(edits, name, &values, |value| {
-                let hidden = self.location(value);
-                let known = hidden.as_deref().unwrap_or(value);
-                let prefix = self.prefix.as_ref();
-                let moved = prefix.and_then(|prefix| location::with_prefix(known, prefix, self.authority));
-                moved.or(hidden)
-            });
+            replace(edits, name, &values, |value| self.moved(value));
         }
+        replace(edits, header::REFRESH, &values(&header::REFRESH), |value| {
+            refresh::with_url(value, |url| self.moved(url))
+        });
         replace(edits, header::SET_COOKIE, &values(&header::SET_COOKIE), |value| {
             let hidden = self.cookie(value);
             let edited =
                 self.cookies.and_then(|cookies| cookies::edited(cookies, hidden.as_deref().unwrap_or(value)));
             edited.or(hidden)
         });
+    }
+
+    /// The location to send instead, with the prefix that clients know; `None`: it stays as it is.
+    fn moved(&self, location: &[u8]) -> Option<Vec<u8>> {
+        let hidden = self.location(location);
+        let known = hidden.as_deref().unwrap_or(location);
+        let prefix = self.prefix.as_ref();
+        let moved = prefix.and_then(|prefix| location::with_prefix(known, prefix, self.authority));
+        moved.or(hidden)
     }
 
     /// The location to send instead; `None`: it stays as it is.

@@ -5,6 +5,7 @@ pub(super) mod cookies;
 mod cors;
 mod encoding;
 pub(super) mod location;
+pub(super) mod refresh;
 
 use http::{HeaderName, HeaderValue, header};
 

@@ -81,6 +81,34 @@ fn redirects_are_rewritten_with_a_preserved_host_too() {
     assert_eq!(shop(&proxy, "/x").header("location"), Some("http://shop.example:8080/login"));
 }
 
+/// `Refresh` is a redirect that waits.
+#[test]
+fn a_refresh_to_an_endpoint_leads_to_us() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        let own = exchange.header("host").unwrap_or_default().to_owned();
+        let value = match exchange.target() {
+            "/own" => format!("5; url=http://{own}/next?a=1"),
+            "/quoted" => format!("0;URL='//{own}/next'"),
+            "/bare" => format!("1, http://{own}/next"),
+            "/two" => format!("9\r\nRefresh: 3; url=http://{own}/next"),
+            "/other" => "5; url=https://other.example/x".to_owned(),
+            _ => "30".to_owned(),
+        };
+        exchange.answer_with(&format!("Refresh: {value}\r\n"), "soon");
+    });
+    let proxy = Proxy::to([&endpoint]).with("host: endpoint").start();
+    for (target, values) in [
+        ("/own", &["5; url=http://shop.example:8080/next?a=1"][..]),
+        ("/quoted", &["0;URL='http://shop.example:8080/next'"]),
+        ("/bare", &["1, http://shop.example:8080/next"]),
+        ("/two", &["9", "3; url=http://shop.example:8080/next"]),
+        ("/other", &["5; url=https://other.example/x"]),
+        ("/again", &["30"]),
+    ] {
+        assert_eq!(shop(&proxy, target).expect(200).head.all("refresh"), values, "{target}");
+    }
+}
+
 /// A cookie for the endpoint's own name becomes one for ours; other cookies are let be.
 #[test]
 fn cookies_for_an_endpoint_become_ours() {

@@ -12,7 +12,11 @@ fn a_redirect_gets_the_prefix_that_was_stripped() {
             "/v1/other" => "https://other.example/v1/x".to_owned(),
             _ => "/v1/login?next=/v1/x".to_owned(),
         };
-        exchange.status("302 Found", &format!("Location: {location}\r\nContent-Location: /v1/a\r\n"), "");
+        exchange.status(
+            "302 Found",
+            &format!("Location: {location}\r\nContent-Location: /v1/a\r\nRefresh: 5; url={location}\r\n"),
+            "",
+        );
     });
     let proxy = Proxy::to([&endpoint])
         .with("host: endpoint")
@@ -27,5 +31,6 @@ fn a_redirect_gets_the_prefix_that_was_stripped() {
         let response = proxy.get(target).expect(302);
         assert_eq!(response.header("location"), Some(location), "{target}");
         assert_eq!(response.header("content-location"), Some("/api/a"), "{target}");
+        assert_eq!(response.header("refresh"), Some(format!("5; url={location}").as_str()), "{target}");
     }
 }
