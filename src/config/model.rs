@@ -1058,6 +1058,8 @@ pub struct RouteTest {
     pub redirect: Option<String>,
     /// As the endpoint gets it.
     pub path: Option<String>,
+    /// The label of the authentication that it meets; `off`: none.
+    pub auth: Option<&'static str>,
     /// Fields of the answer, or as the endpoint gets them; `None`: there is no such field.
     pub headers: Vec<(HeaderName, Option<String>)>,
 }

@@ -33,7 +33,7 @@ pub(crate) use actions::{
     RedirectForm, RedirectHttpsForm, RedirectHttpsSection, RespondForm, RespondSection, SplitForm,
     SplitPoolSection, SplitStickyForm, SplitStickySection, TemplateText,
 };
-pub(crate) use auth::{AskMethod, AuthForm, BasicSection, ForwardSection, JwtSection, KeysText};
+pub(crate) use auth::{AskMethod, AuthForm, AuthLabel, BasicSection, ForwardSection, JwtSection, KeysText};
 pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord, HeaderNameText};
 pub(crate) use matching::{
     HostText, MatchSection, NotSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,
@@ -471,6 +471,9 @@ section! {
         redirect: Text, optional;
         /// The path that the endpoint gets.
         path: PathText, optional;
+        /// The kind of authentication that the request meets: `basic`, `forward` or `jwt`; `off`: none. All else that is
+        /// expected is what happens to who passes it.
+        auth: OrOff<AuthLabel>, optional;
         /// Header fields of the answer, or those that the endpoint gets, beside what evenkeel itself tells it of the client;
         /// `off`: there is no such field.
         headers: Named<OrOff<Text>> = {};

@@ -7,6 +7,7 @@ use http::{HeaderName, header};
 use super::access::is_denied;
 use super::edits::Edits;
 use super::header_edits::{self, set_forwarded_prefix};
+use super::response::is_preflight;
 use super::{Decision, act, decide, rewrite};
 use crate::config::{
     Action, Config, HostHeader, Listener, LoadError, Loaded, Respond, RouteTest, TestRequest,
@@ -15,6 +16,9 @@ use crate::header_field::same_name;
 use crate::routing::{RequestHead, path};
 use crate::snapshot::{Route, Snapshot};
 use crate::template::{Groups, Values};
+
+/// The label of a request that meets no authentication.
+const NO_AUTH: &str = "off";
 
 /// Runs the config's own tests. Each one that fails is an error at its line and column.
 pub fn run_config_tests(loaded: Loaded) -> Result<Loaded, LoadError> {
@@ -62,7 +66,8 @@ fn failure(snapshot: &Snapshot, listener: &Listener, test: &RouteTest) -> Option
         Err(_) if test.no_route => return None,
         Err(fault) => {
             let asserts_no_name = test.route.is_none() && test.pool.is_none() && test.status.is_some();
-            let refused = asserts_no_name && Answer::status_only(400).holds(test);
+            let refused =
+                asserts_no_name && auth_holds(test, NO_AUTH) && Answer::status_only(400).holds(test);
             return (!refused).then(|| format!("400, {}", fault.reason()));
         }
     }
@@ -70,11 +75,26 @@ fn failure(snapshot: &Snapshot, listener: &Listener, test: &RouteTest) -> Option
     let is_denied = test.client.is_some_and(|client| is_denied(listener, decision.route, client));
     let answer = match decision.route {
         _ if is_denied => Answer::status_only(403),
+        Some(route) if is_preflight(route, &request) => Answer::status_only(204),
         Some(route) => Answer::of(route, &request, listener),
         None => Answer::status_only(404),
     };
-    let passes = names_hold(test, &decision) && answer.holds(test);
-    (!passes).then(|| format!("{decision}{}", answer.told(test)))
+    let auth = met_auth(decision.route.filter(|_| !is_denied), &request);
+    let passes = names_hold(test, &decision) && auth_holds(test, auth) && answer.holds(test);
+    (!passes).then(|| {
+        let of_auth = test.auth.map(|_| format!(", auth {auth}")).unwrap_or_default();
+        format!("{decision}{of_auth}{}", answer.told(test))
+    })
+}
+
+/// The label of the authentication that a request meets which has got as far as its route.
+fn met_auth(route: Option<&Route>, request: &TestRequest) -> &'static str {
+    let guarded = route.filter(|route| !is_preflight(route, request));
+    guarded.and_then(|route| route.auth.as_ref()).map_or(NO_AUTH, |gate| gate.config().kind())
+}
+
+fn auth_holds(test: &RouteTest, auth: &str) -> bool {
+    test.auth.is_none_or(|expected| expected == auth)
 }
 
 fn names_hold(test: &RouteTest, decision: &Decision<'_>) -> bool {
@@ -233,6 +253,7 @@ fn expected(test: &RouteTest) -> String {
     parts.extend(test.status.map(|status| format!("status {status}")));
     parts.extend(test.redirect.as_ref().map(|to| format!("redirect {to}")));
     parts.extend(test.path.as_ref().map(|path| format!("path {path}")));
+    parts.extend(test.auth.map(|auth| format!("auth {auth}")));
     for (name, value) in &test.headers {
         parts.push(format!("{name}: {}", value.as_deref().unwrap_or("off")));
     }
@@ -379,6 +400,58 @@ tests:
         ] {
             let told = told(fails);
             assert!(told.starts_with("a test fails: it expects ") && told.contains(why), "{fails}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_test_may_expect_an_authentication() {
+        let text = |expectation: &str| {
+            format!(
+                "
+listeners: [{{ address: \":80\" }}]
+routes:
+  - name: wiki
+    match: {{ hosts: [wiki.example] }}
+    deny: [192.0.2.0/24]
+    auth: {{ forward: {{ url: \"http://127.0.0.1:9091/x\", set: [Remote-User] }} }}
+    cors: {{ origins: [https://a.example] }}
+    pool: w
+  - {{ name: health, match: {{ paths: [{{ exact: /healthz }}] }}, respond: {{ body: ok }} }}
+pools: {{ w: [10.0.0.1:80] }}
+tests:
+  - {{ {expectation} }}
+"
+            )
+        };
+        let told = |expectation: &str| {
+            let loaded = parse_with(&text(expectation), "t.yaml", &|_| None).unwrap();
+            let Err(LoadError::Invalid(report)) = run_config_tests(loaded) else { return String::new() };
+            report.problems().map(|problem| format!("{}; {}", problem.message, problem.remedy)).collect()
+        };
+        let preflight = "request: OPTIONS http://wiki.example/, headers: { Origin: x, Access-Control-Request-Method: PUT }";
+        for passes in [
+            "request: GET http://wiki.example/x, expect: { auth: forward, pool: w }",
+            "request: OPTIONS http://wiki.example/x, expect: { auth: forward }",
+            "request: GET http://wiki.example/healthz, expect: { auth: forward }",
+            "request: GET http://wiki.example/x, client: 192.0.2.1, expect: { auth: off, status: 403 }",
+            "request: GET http://b.example/healthz, expect: { auth: off, status: 200 }",
+            "request: GET http://b.example/, expect: { auth: off, route: none }",
+            "request: GET http://wiki.example/../x, expect: { auth: off, status: 400 }",
+            &format!("{preflight}, expect: {{ auth: false, status: 204 }}"),
+        ] {
+            assert_eq!(told(passes), "", "{passes}");
+        }
+        for (fails, why) in [
+            (
+                "request: GET http://wiki.example/x, expect: { auth: off }",
+                "expects auth off; decided: route `wiki`",
+            ),
+            ("request: GET http://wiki.example/x, expect: { auth: basic }", "auth forward"),
+            ("request: GET http://b.example/healthz, expect: { auth: jwt }", "auth off"),
+            ("request: GET http://wiki.example/../x, expect: { auth: forward, status: 400 }", "climbs"),
+            (&format!("{preflight}, expect: {{ auth: forward }}"), "auth off"),
+        ] {
+            assert!(told(fails).contains(why), "{fails}: {}", told(fails));
         }
     }
 

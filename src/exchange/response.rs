@@ -14,6 +14,7 @@ use super::{Exchange, LocalReply, header_edits};
 use crate::config::{Encoding, ErrorPage, ResponsePolicy};
 use crate::header_field::same_name;
 use crate::routing::RequestHead;
+use crate::snapshot::Route;
 use crate::telemetry::record::Protocol;
 pub use body::NewBody;
 use cors::CorsRequest;
@@ -92,6 +93,12 @@ impl Exchange {
         self.policy_edits(policy, fields, &mut edits);
         apply(&edits, reply)
     }
+}
+
+/// Whether the route answers this request itself, because a browser asks with it what a page of another origin may send.
+pub(super) fn is_preflight(route: &Route, head: &impl RequestHead) -> bool {
+    let cors = route.response.as_deref().and_then(|policy| policy.cors.as_ref());
+    cors.is_some_and(|cors| CorsRequest::of(cors, head).is_preflight())
 }
 
 fn security_fields<'a>(edits: &mut Edits, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {

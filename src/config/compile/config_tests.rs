@@ -32,14 +32,19 @@ impl Compiler<'_> {
         };
         let pool = expect.pool.as_ref().map(|pool| pool.0.clone());
         let answer = expect.status.is_some() || expect.redirect.is_some() || expect.path.is_some();
+        let auth = expect.auth.as_ref().map(|auth| auth.as_option().map_or("off", |label| label.0));
         let names = route.is_some() || pool.is_some() || no_route;
-        if expect.complete && !names && !answer && expect.headers.entries.is_empty() {
-            let remedy = "write some of `route`, `pool`, `status`, `redirect`, `path` and `headers`";
+        if expect.complete && !names && !answer && auth.is_none() && expect.headers.entries.is_empty() {
+            let remedy = "write some of `route`, `pool`, `status`, `redirect`, `path`, `auth` and `headers`";
             self.diagnostics.error(expect.span, "this test expects nothing", remedy);
         }
         if let (true, Some(written)) = (no_route, &expect.pool) {
             let message = "no route and a pool cannot both be expected";
             self.diagnostics.error(written.span, message, "remove `pool`, or name the route");
+        }
+        if let (true, Some(written)) = (no_route && auth != Some("off"), &expect.auth) {
+            let message = "no route and an authentication cannot both be expected";
+            self.diagnostics.error(written.span, message, "remove `auth`, or name the route");
         }
         if let Some(known) = known {
             if let (Some(name), Some(written)) = (&route, &expect.route) {
@@ -63,6 +68,7 @@ impl Compiler<'_> {
             status: expect.status.as_ref().map(|status| status.0 as u16),
             redirect: expect.redirect.as_ref().map(|to| to.0.clone()),
             path: expect.path.as_ref().map(|path| path.0.clone()),
+            auth,
             headers: self.expected_fields(expect),
         })
     }

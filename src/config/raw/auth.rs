@@ -130,6 +130,16 @@ words!(AskMethod, "a method to ask by" {
     "same" => AskMethod::Same,
 });
 
+/// A kind of authentication, as its label in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AuthLabel(pub(crate) &'static str);
+
+words!(AuthLabel, "a kind of authentication" {
+    "basic" => AuthLabel("basic"),
+    "forward" => AuthLabel("forward"),
+    "jwt" => AuthLabel("jwt"),
+});
+
 /// What browsers show with the question for a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Realm(pub(crate) String);

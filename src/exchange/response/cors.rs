@@ -42,6 +42,10 @@ impl CorsRequest {
         Self { origin: is_allowed.then(|| origin.into()), preflight: is_preflight.then(asked) }
     }
 
+    pub fn is_preflight(&self) -> bool {
+        self.preflight.is_some()
+    }
+
     /// Replaces what the response says about other origins.
     pub fn edits(&self, cors: &Cors, edits: &mut Edits) {
         FIELDS.into_iter().for_each(|name| edits.remove(name));
