@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ALIASES, guarded, read_as};
-use crate::harness::{ASKS_FOR_WEBSOCKET, Endpoint, Exchange, SWITCHING, nobody_listens};
+use crate::harness::{ASKS_FOR_WEBSOCKET, Endpoint, Exchange, SWITCHING, lacks, nobody_listens};
 
 /// Lets everybody pass, and says nothing of who it is.
 fn says_nothing(exchange: &mut Exchange) {
@@ -89,6 +89,66 @@ fn the_service_is_told_the_truth() {
     ];
     assert_eq!(lines, expected);
     assert_eq!(endpoint.requests()[0].target(), "/admin/~joe?a=b", "what is asked about is what goes on");
+}
+
+/// Row 10 of the list of public mistakes: whoever has pages for 401 and 403, also for the answers of others, lets nobody
+/// pass for it, asks nobody else, and keeps what the service says beside its page.
+#[test]
+fn error_pages_never_change_the_verdict() {
+    let endpoint = Endpoint::named("a");
+    let service = Endpoint::scripted("auth", |exchange| {
+        let uri = exchange.header("x-forwarded-uri").unwrap_or_default().to_owned();
+        let status = uri.trim_start_matches('/').split('?').next().unwrap_or_default().replace('-', " ");
+        let fields =
+            "WWW-Authenticate: Basic realm=\"a\"\r\nLocation: https://auth.example/\r\nRemote-User: root\r\n";
+        exchange.status(&status, fields, "who are you?");
+    });
+    let mut intercepts = vec!["off"];
+    if !lacks("`compress`, `intercept_errors`") {
+        intercepts.push("on");
+    }
+    for intercept in intercepts {
+        let keys = asking(&service, "set: [Remote-User]");
+        let builder = guarded(&endpoint, &format!("{keys}, intercept_errors: {intercept}, errors: ERRORS"));
+        let page = builder.folder().join("page.html");
+        std::fs::write(&page, "<h1>stop</h1>").unwrap();
+        let errors = format!("{{ 401: {0}, 403: {0}, 4xx: {0}, 5xx: {0} }}", page.display());
+        let text = builder.text().replace("ERRORS", &errors);
+        let proxy = builder.yaml(text).start();
+        for status in ["401-Unauthorized", "403-Forbidden", "404-Not", "418-Pot", "500-Oops", "503-Busy"] {
+            for (method, fields) in
+                [("GET", ""), ("POST", "Content-Length: 0\r\n"), ("GET", "X-Status: 200\r\n")]
+            {
+                let asked = service.count();
+                let response = proxy.client().request(method, &format!("/{status}?{intercept}"), fields);
+                assert_eq!(response.status, status[..3].parse::<u16>().unwrap(), "{intercept}");
+                assert_eq!(response.header("www-authenticate"), Some("Basic realm=\"a\""));
+                assert_eq!(service.count(), asked + 1, "{status}: it was asked once");
+            }
+        }
+        assert_eq!(endpoint.count(), 0);
+        let record = proxy.records_of(&format!("/403-Forbidden?{intercept}"), 3).remove(0);
+        assert_eq!((record.text("auth_verdict"), record.text("action")), ("refused", "auth"));
+    }
+}
+
+/// The same where the service cannot be asked, and where evenkeel itself refuses.
+#[test]
+fn who_is_refused_here_gets_the_page_and_nothing_else() {
+    let (endpoint, dead) = (Endpoint::named("a"), nobody_listens());
+    for (auth, status) in [(asking(&dead, "set: [Remote-User]"), 503), ("{ basic: USERS }".to_owned(), 401)] {
+        let builder = guarded(&endpoint, &format!("{auth}, errors: ERRORS"));
+        let page = builder.folder().join("page.html");
+        std::fs::write(&page, "<h1>stop</h1>").unwrap();
+        let text = builder.text().replace("ERRORS", &format!("{{ 4xx: {0}, 5xx: {0} }}", page.display()));
+        let proxy = builder.yaml(text).start();
+        for fields in ["", "Authorization: Basic eDp5\r\n", "Remote-User: root\r\n"] {
+            let response = proxy.client().request("GET", "/x", fields).expect(status);
+            assert_eq!(response.text(), "<h1>stop</h1>");
+            assert_eq!(response.head.has("www-authenticate"), status == 401);
+        }
+    }
+    assert_eq!(endpoint.count(), 0);
 }
 
 #[test]
