@@ -22,6 +22,7 @@ if [ "${1-}" = tests ]; then
   command -v valgrind >/dev/null 2>&1 || optional+=(valgrind)
   command -v strace >/dev/null 2>&1 || optional+=(strace)
   command -v dnsmasq >/dev/null 2>&1 || optional+=(dnsmasq-base)
+  command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || optional+=(nginx-light)
 fi
 [ $((${#packages[@]} + ${#optional[@]})) -gt 0 ] || exit 0
 
@@ -50,7 +51,18 @@ install() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
+# The package of nginx starts a server, unless a policy forbids it.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d status=0
+  if [ -e "$policy" ]; then "$@"; return; fi
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod +x "$policy"
+  "$@" || status=$?
+  "${as_root[@]}" rm "$policy"
+  return "$status"
+}
+
 say "installing with apt-get: ${packages[*]} ${optional[*]}"
 "${as_root[@]}" apt-get update -qq || [ ${#packages[@]} -eq 0 ]
 install "${packages[@]}"
-install "${optional[@]}" || say "not to be had: ${optional[*]}. Tests that need it are skipped."
+without_services install "${optional[@]}" || say "not to be had: ${optional[*]}. Tests that need it are skipped."

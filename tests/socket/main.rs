@@ -19,6 +19,7 @@ mod client_faults;
 mod deadlines;
 mod discovery;
 mod documents;
+mod examples;
 mod forwarding;
 mod gone_clients;
 mod headers;
