@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients h2spec autobahn pressure differential chaos prove bench bench-pools growth fuzz instructions sharing pgo
+.PHONY: help setup demo test lint release docker-test systemd-test clients h2spec autobahn pressure differential chaos timing prove bench bench-pools growth fuzz instructions sharing pgo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ differential: setup ## mutated requests through evenkeel, nginx and HAProxy side
 
 chaos: setup ## 100,000 POSTs while endpoints refuse, reset, close, hang and trickle: none arrives twice; as many GETs
 	cargo test --locked --test socket -- --ignored --nocapture of_a_hundred_thousand
+
+timing: setup ## rate limits for 20 s, and event streams beside compression: takes a machine with nothing else to do
+	cargo test --locked --test socket -- --ignored --nocapture --test-threads 1 for_twenty_seconds
 
 prove: release ## 1,000 reloads, 100 upgrades, restarts, signals, dead endpoints, DNS outages, under clients that retry nothing
 	@"$${CARGO_TARGET_DIR:-target}/release/evenkeel" prove --reloads 1000 --upgrades 100 --failed-upgrades 50 \

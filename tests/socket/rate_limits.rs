@@ -1,5 +1,7 @@
 //! How often: rate limits by every key, what refused clients are told, and what reloads keep.
 
+mod long;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -4,5 +4,6 @@ mod compress;
 mod cookies;
 mod cors;
 mod errors;
+mod events;
 mod fields;
 mod location;
