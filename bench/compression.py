@@ -89,6 +89,8 @@ def ask(port, path):
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     client.request("GET", path, headers={"Accept-Encoding": "gzip"})
     answer = client.getresponse()
+    if answer.status != 200:
+        raise SystemExit(f"{path} is answered {answer.status}")
     return answer.getheader("Content-Encoding"), len(answer.read())
 
 
@@ -131,6 +133,8 @@ def main():
     options = arguments()
     with tempfile.TemporaryDirectory() as name:
         folder, texts = Path(name), bodies()
+        # The workers of nginx are nobody's.
+        folder.chmod(0o755)
         for file, text in texts.items():
             (folder / file).write_text(text)
         serve = f"server {{ listen 127.0.0.1:{ORIGIN}; root {folder}; }}"
