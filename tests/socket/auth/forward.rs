@@ -122,6 +122,7 @@ fn error_pages_never_change_the_verdict() {
                 let asked = service.count();
                 let response = proxy.client().request(method, &format!("/{status}?{intercept}"), fields);
                 assert_eq!(response.status, status[..3].parse::<u16>().unwrap(), "{intercept}");
+                assert_eq!(response.text(), "who are you?", "{intercept}: its own page");
                 assert_eq!(response.header("www-authenticate"), Some("Basic realm=\"a\""));
                 assert_eq!(service.count(), asked + 1, "{status}: it was asked once");
             }
