@@ -8,6 +8,7 @@ mod accept;
 pub mod address;
 pub mod adjust;
 pub mod client;
+pub mod incident;
 pub mod log_level;
 mod named_file;
 pub mod operations;

@@ -17,6 +17,7 @@ mod demo;
 mod drain;
 mod foreign_commands;
 mod health;
+mod incident;
 mod log;
 mod plan;
 mod prove;
@@ -82,6 +83,8 @@ enum Command {
     StartSuccessor(upgrade::StartSuccessor),
     /// Show the state of a running process: pools, endpoints, shares of traffic.
     Status(status::Status),
+    /// Write down the last minute of a running process, or show what was written when something went wrong.
+    Incident(incident::Incident),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
     Health(health::Health),
     /// Simulate traffic, and endpoints that are slow, fail or die, on a virtual clock.
@@ -114,6 +117,7 @@ impl Cli {
             Command::Upgrade(command) => command.execute(),
             Command::StartSuccessor(command) => command.execute(),
             Command::Status(command) => command.execute(),
+            Command::Incident(command) => command.execute(),
             Command::Health(command) => command.execute(),
             Command::Simulate(command) => command.execute(),
             Command::Prove(command) => command.execute(),

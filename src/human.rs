@@ -1,6 +1,6 @@
 //! Numbers, times and foreign text formatted for people.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
@@ -44,6 +44,11 @@ pub fn coarse_duration(value: Duration) -> String {
         3600..86_400 => format!("{hours}h {:02}m", minutes % 60),
         _ => format!("{days}d {:02}h", hours % 24),
     }
+}
+
+/// Seconds since the Unix epoch, as [`date`] takes them; 0 before it.
+pub fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// `2026-11-24 12:00:01 UTC`, from seconds since the Unix epoch.

@@ -10,6 +10,7 @@ mod control;
 mod drain;
 mod fd_passing;
 mod fd_store;
+mod incidents;
 pub mod inherit;
 mod listen_socket;
 mod log_level;
@@ -43,6 +44,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::events;
 use connection_limit::Capacity;
 use control::Signals;
+use incidents::Incidents;
 use inherit::InheritedSockets;
 use reload::InitialConfig;
 use reload::confirm_deadline::ConfirmDeadline;
@@ -113,6 +115,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     };
     let Opened { telemetry, listen_sockets, sockets, admin } = opened;
     events.set(&config.log);
+    events.record_into(telemetry.recorder.clone());
     initial_config.log(file.as_deref());
     let takeover = inherited.settle(admin.iter().filter_map(AdminSocket::claim).collect());
     events::install_panic_hook(telemetry.metrics.panics());
@@ -146,6 +149,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
         started,
         confirm_deadline: ConfirmDeadline::default(),
         planner: Planner::default(),
+        incidents: Incidents::default(),
         file,
     });
     let server = assemble(&shared, supervisor);

@@ -26,6 +26,8 @@ pub enum Operation {
     Adjust(Adjust),
     /// Change the level of the event log.
     Log(LogOrder),
+    /// Write the flight recorder to the state directory.
+    Incident,
     /// Start a new process from the binary on the disk, which takes over.
     Upgrade,
 }
@@ -68,6 +70,7 @@ impl Operation {
             "/rollback" => Some(Self::Config(ConfigChange::Rollback)),
             LogOrder::PATH => Some(Self::Log(LogOrder::of(query)?)),
             "/upgrade" => Some(Self::Upgrade),
+            "/incident" => Some(Self::Incident),
             "/plan" => {
                 let name = query::value(query, "name").unwrap_or_else(|| "the plan".to_owned());
                 Some(Self::Plan { text: String::new(), name })
@@ -82,7 +85,7 @@ impl Operation {
             Self::Plan { .. }
             | Self::Adjust(Adjust { json: true, .. })
             | Self::Log(LogOrder { json: true, .. }) => "application/json",
-            Self::Config(_) | Self::Adjust(_) | Self::Log(_) | Self::Upgrade => PLAIN,
+            Self::Config(_) | Self::Adjust(_) | Self::Log(_) | Self::Upgrade | Self::Incident => PLAIN,
         }
     }
 
@@ -90,7 +93,7 @@ impl Operation {
     pub fn body(&mut self) -> Option<&mut String> {
         match self {
             Self::Plan { text, .. } => Some(text),
-            Self::Config(_) | Self::Adjust(_) | Self::Log(_) | Self::Upgrade => None,
+            Self::Config(_) | Self::Adjust(_) | Self::Log(_) | Self::Upgrade | Self::Incident => None,
         }
     }
 }

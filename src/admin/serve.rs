@@ -9,10 +9,12 @@ use async_trait::async_trait;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use pingora_core::protocols::http::ServerSession;
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::accept::{Caller, EXCHANGE_LIMIT, accept};
+use super::incident::IncidentStatus;
 use super::named_file;
 use super::operations::{Operation, OperationOutcome, PLAIN, Verdict};
 use super::socket::{AdminSocket, Listener};
@@ -28,6 +30,9 @@ const BUILDS_MAX: usize = 2;
 /// Concurrent operations with a body, from reading the body to the end.
 const BODIES_MAX: usize = 2;
 
+/// What the paths of incidents begin with.
+const INCIDENTS: &str = "/incidents/";
+
 /// What the admin server needs of the rest of the process.
 #[async_trait]
 pub trait Process: Send + Sync {
@@ -38,6 +43,10 @@ pub trait Process: Send + Sync {
     fn ready(&self) -> Result<(), String>;
     /// In Prometheus' text format.
     fn metrics(&self) -> String;
+    /// The incidents that were written, the newest first; waits for the disk.
+    fn incidents(&self) -> Result<Vec<IncidentStatus>, String>;
+    /// The lines of the incident of that name; `now`: the last minute; "": the newest. Waits for the disk.
+    fn incident(&self, name: &str) -> Result<String, String>;
     async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome;
 }
 
@@ -215,15 +224,24 @@ impl App {
                 ..Reply::text(StatusCode::OK, self.process.metrics())
             },
             "/status" => self.status(),
+            "/incidents" => match self.process.incidents() {
+                Ok(incidents) => json(&incidents),
+                Err(why) => Reply::text(StatusCode::NOT_FOUND, format!("{why}\n")),
+            },
+            _ if path.starts_with(INCIDENTS) => {
+                match self.process.incident(path.strip_prefix(INCIDENTS).unwrap_or_default()) {
+                    Ok(lines) => {
+                        Reply { content_type: "application/jsonl", ..Reply::text(StatusCode::OK, lines) }
+                    }
+                    Err(why) => Reply::text(StatusCode::NOT_FOUND, format!("{why}\n")),
+                }
+            }
             _ => Reply::text(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /status\n"),
         }
     }
 
     fn status(&self) -> Reply {
-        match serde_json::to_vec(&self.process.status()) {
-            Ok(body) => Reply { content_type: "application/json", ..Reply::text(StatusCode::OK, body) },
-            Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        }
+        json(&self.process.status())
     }
 
     /// With a token, requests must bear it. Without one (loopback), `Host` must be local, against DNS rebinding: a web
@@ -245,6 +263,13 @@ impl App {
             )),
             None => None,
         }
+    }
+}
+
+fn json(answer: &impl Serialize) -> Reply {
+    match serde_json::to_vec(answer) {
+        Ok(body) => Reply { content_type: "application/json", ..Reply::text(StatusCode::OK, body) },
+        Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 

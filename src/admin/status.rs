@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::incident::IncidentStatus;
 use crate::pool::status::{PoolStatus, RateLimitStatus, RouteStatus};
 use crate::telemetry::events::LogLevelStatus;
 use crate::telemetry::metrics::request_balance::RequestBalance;
@@ -34,6 +35,9 @@ pub struct Status {
     /// Of the event log.
     #[serde(default)]
     pub log_level: LogLevelStatus,
+    /// The last incident that this process has written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_incident: Option<IncidentStatus>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

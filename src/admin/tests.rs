@@ -26,6 +26,14 @@ pub(super) struct Idle {
 
 #[async_trait::async_trait]
 impl Process for Idle {
+    fn incidents(&self) -> Result<Vec<incident::IncidentStatus>, String> {
+        Err("nothing happens here".to_owned())
+    }
+
+    fn incident(&self, _name: &str) -> Result<String, String> {
+        Err("nothing happens here".to_owned())
+    }
+
     fn status(&self) -> Status {
         Status {
             version: "1.2.3".into(),
@@ -42,6 +50,7 @@ impl Process for Idle {
             pools: Vec::new(),
             log_dropped: LogDropped::default(),
             log_level: LogLevelStatus::default(),
+            last_incident: None,
         }
     }
 

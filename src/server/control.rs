@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::adjusted;
 use super::drain::{Drain, Drained};
+use super::incidents;
 use super::overload_guard;
 use super::reload::{Due, InitialConfig, Trigger, adopt_successor_config};
 use super::reload_queue::{Job, QueueEvent, ReloadQueue};
@@ -146,6 +147,7 @@ pub fn start(
             if let Some(gauge) = overload_guard::gauge(shared.snapshot.load().config().server.max_memory) {
                 tokio::spawn(overload_guard::watch(gauge, shared.lifecycle.clone(), shared.loads.clone()));
             }
+            tokio::spawn(incidents::watch(shared.clone()));
             let upgrades = Upgrades::new(invocation, admin.iter().map(AdminSocket::share).collect());
             let serve = |socket| tokio::spawn(serve(socket, shared.clone()));
             let admin = admin.into_iter().map(serve).collect();

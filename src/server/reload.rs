@@ -14,11 +14,11 @@ mod config_watch;
 pub mod confirm_deadline;
 mod deferred_drop;
 mod initial_config;
-mod offload;
+pub mod offload;
 mod pending_revert;
 pub mod plan;
 mod plan_notes;
-mod state_dir;
+pub mod state_dir;
 mod successor_config;
 mod warm_up;
 

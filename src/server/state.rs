@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::connection_limit::Capacity;
 use super::control::{AdminCommand, STOPS};
 use super::drain::DrainStage;
+use super::incidents::Incidents;
 use super::inherit::Takeover;
 use super::listen_socket::ListenSockets;
 use super::log_level;
@@ -18,6 +19,7 @@ use super::overload_guard;
 use super::reload::confirm_deadline::ConfirmDeadline;
 use super::reload::plan::Planner;
 use super::worker_load::WorkerLoads;
+use crate::admin::incident::IncidentStatus;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState, Status};
 use crate::admin::{Caller, Operation, OperationOutcome};
 use crate::config::Listener;
@@ -50,6 +52,7 @@ pub struct ServerState {
     pub started: SystemTime,
     pub confirm_deadline: ConfirmDeadline,
     pub planner: Planner,
+    pub incidents: Incidents,
     /// The config file that a reload reads; `None`: the config was given on the command line.
     pub file: Option<PathBuf>,
 }
@@ -91,6 +94,7 @@ impl crate::admin::Process for ServerState {
                 events: self.events.dropped(),
             },
             log_level: self.events.level(),
+            last_incident: self.last_incident(),
         }
     }
 
@@ -98,12 +102,19 @@ impl crate::admin::Process for ServerState {
         self.file.as_deref().and_then(|file| std::path::absolute(file).ok())
     }
 
+    fn incidents(&self) -> Result<Vec<IncidentStatus>, String> {
+        self.list_incidents()
+    }
+
+    fn incident(&self, name: &str) -> Result<String, String> {
+        self.read_incident(name)
+    }
+
     async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome {
-        if self.lifecycle.is_stopping() {
-            return OperationOutcome::refused(format!("{STOPS}\n"));
-        }
         let (reply, outcome) = oneshot::channel();
         let command = match operation {
+            Operation::Incident => return self.ask_incident(caller.as_str()).await,
+            _ if self.lifecycle.is_stopping() => return OperationOutcome::refused(format!("{STOPS}\n")),
             Operation::Plan { text, name } => {
                 return self.planner.plan(self.snapshot.load_full(), text, name).await;
             }

@@ -75,6 +75,11 @@ enum Format {
     Combined,
 }
 
+/// Appends the line that a request has in a log in JSON.
+pub(super) fn write_json(out: &mut Vec<u8>, record: NamedRecord<'_>) {
+    json::write(out, record);
+}
+
 // === impl AccessLog ===
 
 impl AccessLog {

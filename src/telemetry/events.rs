@@ -10,7 +10,7 @@ mod tests;
 
 use std::cell::Cell;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -18,6 +18,7 @@ use env_filter::Filter;
 use log::{LevelFilter, Log, Metadata, Record};
 use parking_lot::Mutex;
 
+use super::flight_recorder::FlightRecorder;
 use super::writer::{LineWriter, Output};
 use crate::config::{self, EventFormat};
 use crate::human;
@@ -71,6 +72,8 @@ struct Shared {
     throttles: Throttles,
     writer: LineWriter,
     terminal: bool,
+    /// Gets every event that is logged.
+    recorder: OnceLock<Arc<FlightRecorder>>,
 }
 
 /// What a reload or an operator may change.
@@ -104,8 +107,21 @@ impl EventLog {
         let levels = Mutex::new(levels);
         let writer = LineWriter::start("events", output, QUEUE, NO_WORKERS)?;
         Ok(EventLog {
-            shared: Arc::new(Shared { settings, levels, throttles: Throttles::default(), writer, terminal }),
+            shared: Arc::new(Shared {
+                settings,
+                levels,
+                throttles: Throttles::default(),
+                writer,
+                terminal,
+                recorder: OnceLock::new(),
+            }),
         })
+    }
+
+    /// Tells the recorder of every event from now on.
+    pub fn record_into(&self, recorder: Arc<FlightRecorder>) {
+        // Only the first one is told.
+        let _ = self.shared.recorder.set(recorder);
     }
 
     /// Applies the `log` section of a reloaded config. A level that an operator has set stays.
@@ -228,7 +244,13 @@ impl Log for Backend {
         let Some(count) = self.0.throttles.due(record, Instant::now()) else { return };
         let mut line = LINE.take();
         line.clear();
-        settings.style.write(&mut line, SystemTime::now(), record, count);
+        let now = SystemTime::now();
+        if let Some(recorder) = self.0.recorder.get() {
+            Style::Json.write(&mut line, now, record, count);
+            recorder.event(&line, now);
+            line.clear();
+        }
+        settings.style.write(&mut line, now, record, count);
         line.push(b'\n');
         self.0.writer.write(&line);
         LINE.set(line);

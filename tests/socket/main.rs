@@ -24,6 +24,7 @@ mod forwarding;
 mod gone_clients;
 mod headers;
 mod health;
+mod incidents;
 mod limits;
 mod outliers;
 mod paths;

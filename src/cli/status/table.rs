@@ -147,6 +147,11 @@ fn header(out: &mut String, status: &Status, painter: Painter) {
     if let Some(file) = &status.file {
         let _ = writeln!(out, "config {}", human::safe(file));
     }
+    if let Some(incident) = &status.last_incident {
+        let (date, path) = (human::date(incident.at), human::safe(&incident.path));
+        let line = format!("last incident {date}: {} ({path})", human::safe(&incident.reason));
+        let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, line));
+    }
     if let Some(left) = status.confirm_seconds {
         let waits = format!(
             "generation {} waits for `evenkeel confirm`: the config before comes back in {}",

@@ -101,6 +101,7 @@ fn status(pools: Vec<PoolStatus>) -> Status {
         pools,
         log_dropped: LogDropped::default(),
         log_level: LogLevelStatus::default(),
+        last_incident: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each config file has its own files there, named after its path: the permanent config, the one before it, the
 //! unconfirmed one, and the path itself. Files are written under another name and renamed, so that each is complete at any time.
 
+mod incidents;
 mod prune;
 mod unconfirmed;
 
@@ -253,14 +254,14 @@ impl StateFiles {
 
     fn write(&self, ending: &str, text: &[u8]) -> Result<(), StateError> {
         let path = self.path(ending);
-        file::access(&path, || replace(&self.directory, &path, text))
+        file::access(&path, || replace(&self.directory, &path, text, "new"))
             .map_err(|source| StateError::Unusable { path, source })
     }
 }
 
-/// Replaces the file atomically: on failure the old text stays.
-fn replace(directory: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
-    let aside = aside(directory, "new");
+/// Replaces the file atomically: on failure the old text stays. There is at most one write at a time of each `purpose`.
+fn replace(directory: &Path, path: &Path, text: &[u8], purpose: &str) -> io::Result<()> {
+    let aside = aside(directory, purpose);
     let written = create(&aside).and_then(|mut file| {
         file.write_all(text)?;
         file.sync_all()

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{BEFORE, IN_FORCE, PATH, UNCONFIRMED};
+use super::{BEFORE, IN_FORCE, PATH, UNCONFIRMED, incidents};
 
 /// How long the files of a config file that is gone stay: it may be on a disk that is not mounted at the moment.
 const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
@@ -63,6 +63,9 @@ impl Gone {
 
     /// The path last: without it the other files would stay for good.
     fn remove(&self, directory: &Path) {
+        for incident in incidents::of_name(directory, &self.name) {
+            let _ = fs::remove_file(incident);
+        }
         for ending in [IN_FORCE, BEFORE, UNCONFIRMED, PATH] {
             // It may not be there, or it may be another user's.
             let _ = fs::remove_file(path(directory, &self.name, ending));
