@@ -24,9 +24,11 @@ mod picker;
 mod probe;
 mod probe_schedule;
 mod reachability;
+mod recent_probes;
 mod retry_budget;
 mod rotation;
 mod selection;
+mod share_audit;
 mod skipped;
 mod slow_start;
 mod sources;
@@ -70,6 +72,7 @@ pub use tried_endpoints::{ConnectFailure, TriedEndpoints};
 pub use waiting::Wait;
 
 use crate::config;
+use crate::human::unix_seconds;
 use crate::log_throttle::LogThrottle;
 use adjustment::ByHand;
 use authorities::Authorities;
@@ -84,6 +87,7 @@ use picker::{PickSettings, Picker, Pickers};
 use probe::Probe;
 pub(crate) use probe_schedule::{ProbeKind, ProbeSchedule, jittered};
 use selection::Selection;
+use share_audit::Audit;
 use sources::{Asker, Rounds, Sources};
 use status::{ByHandStatus, EndpointState, EndpointStatus, PoolStatus, WeightByHand};
 
@@ -473,6 +477,7 @@ impl Pool {
         now: Instant,
         time: SystemTime,
     ) {
+        member.endpoint.recent_probes().add(&result, time);
         if let ProbeResult::Shortage(reason) = &result {
             self.log_shortage(reason, now);
         }
@@ -559,7 +564,10 @@ impl Pool {
         let loads: Vec<_> =
             rotation.candidates().members().iter().map(|member| (member, member.endpoint.load())).collect();
         let total: u64 = loads.iter().map(|(_, load)| load.requests).sum();
-        let endpoints = loads
+        let now = Instant::now();
+        let ramps: Vec<bool> =
+            loads.iter().map(|(member, _)| member.endpoint.ramp().is_under_way(now)).collect();
+        let mut endpoints: Vec<EndpointStatus> = loads
             .iter()
             .zip(standings)
             .zip(rotation.expected_shares())
@@ -582,11 +590,17 @@ impl Pool {
                 expected_share,
                 response_seconds: member.endpoint.response_time().average().map(|time| time.as_secs_f64()),
                 ejections: load.ejections,
-                ejected_seconds: member.endpoint.outliers().seconds_left(Instant::now()),
+                ejected_seconds: member.endpoint.outliers().seconds_left(now),
                 checks_passed: load.checks_passed,
                 checks_failed: load.checks_failed,
+                probes: member.endpoint.recent_probes().status(),
+                share_cause: None,
             })
             .collect();
+        let audit = Audit::new(&self.config, &endpoints);
+        for (endpoint, ramps) in endpoints.iter_mut().zip(ramps) {
+            endpoint.share_cause = audit.cause(endpoint, ramps);
+        }
         PoolStatus {
             name: self.config.name.to_string(),
             balance: balance::name(&self.config.balance).into(),
@@ -619,10 +633,6 @@ fn weight_by_hand(member: &Member) -> Option<WeightByHand> {
 
 fn by_hand_status(by_hand: ByHand) -> ByHandStatus {
     ByHandStatus { by: by_hand.by, until: by_hand.until.map(|end| unix_seconds(end.time)) }
-}
-
-fn unix_seconds(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn without_endpoints(config: &mut config::Pool) -> Arc<config::Pool> {

@@ -270,7 +270,7 @@ struct Until<'a>(&'a ByHand, EndpointChange);
 impl fmt::Display for Until<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.until, self.1) {
-            (Some(end), _) => out.write_str(&human::date(super::unix_seconds(end.time))),
+            (Some(end), _) => out.write_str(&human::date(human::unix_seconds(end.time))),
             (None, EndpointChange::Drain | EndpointChange::Undrain) => out.write_str("undrain"),
             (None, EndpointChange::Weight(_) | EndpointChange::ResetWeight) => out.write_str("weight reset"),
         }

@@ -23,6 +23,7 @@ use super::live_state::KnownState;
 use super::outliers::{Counts, OutlierRecord, OutlierSettings, Verdict};
 use super::probe_schedule::ProbeKind;
 use super::reachability::Reachability;
+use super::recent_probes::RecentProbes;
 use super::retry_budget::RetryBudget;
 use super::slow_start::Ramp;
 use super::status::EndpointState;
@@ -66,6 +67,7 @@ pub struct Endpoint {
     outliers: OutlierRecord,
     outlier_settings: Arc<OutlierSettings>,
     ramp: Ramp,
+    recent_probes: RecentProbes,
     /// It has not been a member before.
     is_new: AtomicBool,
     /// No pool in force has it.
@@ -153,6 +155,7 @@ impl Endpoint {
         table: &EndpointTable,
     ) -> Self {
         let (reachability, adjustment, backlog, counters, connections) = Default::default();
+        let recent_probes = RecentProbes::default();
         let epoch = table.epoch;
         Self {
             label,
@@ -167,6 +170,7 @@ impl Endpoint {
             outliers: OutlierRecord::default(),
             outlier_settings: table.outliers.clone(),
             ramp: Ramp::new(epoch),
+            recent_probes,
             is_new: AtomicBool::new(true),
             is_gone: AtomicBool::new(false),
             connections,
@@ -289,6 +293,10 @@ impl Endpoint {
 
     pub(super) fn outliers(&self) -> &OutlierRecord {
         &self.outliers
+    }
+
+    pub(super) fn recent_probes(&self) -> &RecentProbes {
+        &self.recent_probes
     }
 
     pub(super) fn ramp(&self) -> &Ramp {

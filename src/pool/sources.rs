@@ -22,8 +22,8 @@ pub(super) use rounds::Rounds;
 
 use super::live_state::KnownState;
 use super::status::SourceStatus;
-use super::unix_seconds;
 use crate::config::{self, EndpointAddress, EndpointAttributes};
+use crate::human::unix_seconds;
 
 /// The shortest time from one answer to the next question, whatever its TTL.
 const HOLD_MIN: Duration = Duration::from_secs(1);

@@ -123,6 +123,34 @@ pub struct EndpointStatus {
     /// Probes that passed, and those that failed.
     pub checks_passed: u64,
     pub checks_failed: u64,
+    /// The last probes, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeStatus>,
+    /// Why its share is not the expected one, where they differ by much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_cause: Option<String>,
+}
+
+/// A probe of an endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// When it ended, in seconds since the Unix epoch.
+    pub at: f64,
+    pub result: ProbeOutcome,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeOutcome {
+    Passed,
+    Failed,
+    /// No connection opened in time, but requests could connect meanwhile: it says nothing about the endpoint.
+    Busy,
+    /// This machine lacked the resources for a connection.
+    Shortage,
 }
 
 /// Who has changed something of an endpoint by hand.
@@ -155,6 +183,49 @@ pub enum EndpointState {
     /// know.
     #[serde(other)]
     Checking,
+}
+
+impl EndpointStatus {
+    /// For tests that only need some of it.
+    #[cfg(test)]
+    pub fn named(address: &str) -> Self {
+        Self {
+            address: address.into(),
+            state: EndpointState::Healthy,
+            since: 0.0,
+            reason: "a probe passed".into(),
+            weight: 1,
+            weight_by_hand: None,
+            drained: None,
+            backup: false,
+            requests: 0,
+            in_flight: 0,
+            idle_connections: 0,
+            failures: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            share: 0.0,
+            expected_share: 0.0,
+            response_seconds: None,
+            ejections: 0,
+            ejected_seconds: None,
+            checks_passed: 0,
+            checks_failed: 0,
+            probes: Vec::new(),
+            share_cause: None,
+        }
+    }
+}
+
+impl ProbeOutcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Busy => "busy",
+            Self::Shortage => "shortage",
+        }
+    }
 }
 
 impl EndpointState {

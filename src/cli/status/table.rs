@@ -8,7 +8,8 @@ use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, ProcessState};
 use crate::human;
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RateLimitStatus, RouteStatus, WeightByHand,
+    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, ProbeOutcome, ProbeStatus, RateLimitStatus,
+    RouteStatus, WeightByHand,
 };
 use crate::telemetry::events::LevelByHand;
 use crate::telemetry::metrics::request_balance::RequestBalance;
@@ -56,6 +57,8 @@ pub(super) fn render(status: &Status, painter: Painter) -> String {
             .collect();
         table(&mut out, &rows, &pool.endpoints, painter);
         changes_by_hand(&mut out, &pool.endpoints, painter);
+        share_causes(&mut out, &pool.endpoints, painter);
+        failed_probes(&mut out, &pool.endpoints, now, painter);
     }
     if marked {
         let _ =
@@ -101,6 +104,32 @@ fn changes_by_hand(out: &mut String, endpoints: &[EndpointStatus], painter: Pain
                 format!("by hand: {} {what},{until} by {}", human::safe(&endpoint.address), human::safe(by));
             let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, line));
         }
+    }
+}
+
+/// A line for each endpoint whose share is not what it is due.
+fn share_causes(out: &mut String, endpoints: &[EndpointStatus], painter: Painter) {
+    for endpoint in endpoints {
+        if let Some(cause) = &endpoint.share_cause {
+            let line = format!("share of {}: {}", human::safe(&endpoint.address), human::safe(cause));
+            let _ = writeln!(out, "{}", painter.paint(TextStyle::Dim, line));
+        }
+    }
+}
+
+/// A line for each endpoint that did not pass all its last probes: the newest first.
+fn failed_probes(out: &mut String, endpoints: &[EndpointStatus], now: f64, painter: Painter) {
+    let has_failed =
+        |endpoint: &&EndpointStatus| endpoint.probes.iter().any(|probe| probe.result != ProbeOutcome::Passed);
+    for endpoint in endpoints.iter().filter(has_failed) {
+        let probe = |probe: &ProbeStatus| {
+            let reason = probe.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let age = human::coarse_duration(seconds(now - probe.at));
+            format!("{age} ago {}{}", probe.result.name(), human::safe(&reason))
+        };
+        let probes: Vec<String> = endpoint.probes.iter().rev().map(probe).collect();
+        let line = format!("probes of {}: {}", human::safe(&endpoint.address), probes.join("; "));
+        let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, line));
     }
 }
 

@@ -2,8 +2,8 @@ use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState};
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RateLimitStatus, RetryStatus, RouteStatus,
-    SourceStatus, WeightByHand,
+    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, ProbeOutcome, ProbeStatus, RateLimitStatus,
+    RetryStatus, RouteStatus, SourceStatus, WeightByHand,
 };
 use crate::telemetry::events::{LevelByHand, LogLevelStatus};
 use crate::telemetry::metrics::request_balance::RequestBalance;
@@ -16,27 +16,16 @@ const NOW: f64 = 1_795_521_601.0;
 
 fn endpoint(address: &str, requests: u64) -> EndpointStatus {
     EndpointStatus {
-        address: address.into(),
-        state: EndpointState::Healthy,
         since: NOW - 7380.0,
         reason: "probe passed".into(),
-        weight: 1,
-        weight_by_hand: None,
-        drained: None,
-        backup: false,
         requests,
         in_flight: 1,
-        idle_connections: 0,
-        failures: 0,
         bytes_in: 1234,
         bytes_out: 34_000_000,
         share: 0.3341,
         expected_share: 1.0 / 3.0,
-        response_seconds: None,
-        ejections: 0,
-        ejected_seconds: None,
         checks_passed: 9,
-        checks_failed: 0,
+        ..EndpointStatus::named(address)
     }
 }
 
@@ -270,4 +259,29 @@ fn the_documentation_has_every_field_of_the_status() {
     for key in found {
         assert!(documentation.contains(&format!("`{key}`")), "{key}");
     }
+}
+
+#[test]
+fn what_probes_have_found_and_why_shares_differ_is_shown() {
+    let probe = |age: f64, result, reason: Option<&str>| ProbeStatus {
+        at: NOW - age,
+        result,
+        reason: reason.map(str::to_owned),
+    };
+    let flapping = EndpointStatus {
+        probes: vec![
+            probe(4.0, ProbeOutcome::Failed, Some("status 503")),
+            probe(2.0, ProbeOutcome::Passed, None),
+        ],
+        share_cause: Some("it was ejected once".into()),
+        ..endpoint("10.0.0.1:3000", 5)
+    };
+    let well = EndpointStatus {
+        probes: vec![probe(1.0, ProbeOutcome::Passed, None)],
+        ..endpoint("10.0.0.2:3000", 5)
+    };
+    let shown = render(&status(vec![pool("api", 0, vec![flapping, well])]), PLAIN);
+    let expected = "share of 10.0.0.1:3000: it was ejected once\n\
+                    probes of 10.0.0.1:3000: 2s ago passed; 4s ago failed: status 503\n";
+    assert!(shown.ends_with(expected), "{shown}");
 }

@@ -66,14 +66,8 @@ fn named(record: &Record) -> NamedRecord<'_> {
 
 fn pools() -> Vec<PoolStatus> {
     let endpoint = EndpointStatus {
-        address: "10.0.0.1:3000".into(),
-        state: EndpointState::Healthy,
-        since: 0.0,
-        reason: String::new(),
         weight: 5,
-        weight_by_hand: None,
         drained: Some(ByHandStatus { by: "uid 0".into(), until: None }),
-        backup: false,
         requests: 10,
         in_flight: 1,
         idle_connections: 6,
@@ -82,11 +76,9 @@ fn pools() -> Vec<PoolStatus> {
         bytes_out: 2000,
         share: 1.0,
         expected_share: 1.0,
-        response_seconds: None,
-        ejections: 0,
-        ejected_seconds: None,
         checks_passed: 7,
         checks_failed: 3,
+        ..EndpointStatus::named("10.0.0.1:3000")
     };
     let down =
         EndpointStatus { address: "x\"y\\z\n".into(), state: EndpointState::Checking, ..endpoint.clone() };
