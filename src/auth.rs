@@ -168,6 +168,18 @@ impl Check {
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
+
+    /// What the answer would be, without asking anybody and without remembering anything; `None`: a service has to be
+    /// asked. May compute the hash of a password, which takes a while.
+    pub fn peek(self) -> Option<Answer> {
+        match (&self.gate.kind, &*self.gate.config, self.question) {
+            (Kind::Basic(gate), Auth::Basic(config), Question::Basic(credentials)) => {
+                Some(gate.peek(config, credentials))
+            }
+            (Kind::Jwt(gate), Auth::Jwt(config), Question::Jwt(token)) => gate.peek(config, token),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Check {

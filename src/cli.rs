@@ -15,6 +15,7 @@ mod config_file;
 mod confirm;
 mod demo;
 mod drain;
+mod explain;
 mod foreign_commands;
 mod health;
 mod incident;
@@ -69,6 +70,8 @@ enum Command {
     Rollback(rollback::Rollback),
     /// Say what a config file would change in a running process, and change nothing.
     Plan(plan::Plan),
+    /// Say what would become of a request, and why: its route, policies, pool and endpoint. Nothing is sent.
+    Explain(explain::Explain),
     /// Send an endpoint no new requests; what it has goes on.
     Drain(drain::Drain),
     /// Send a drained endpoint requests again.
@@ -110,6 +113,7 @@ impl Cli {
             Command::Confirm(command) => command.execute(),
             Command::Rollback(command) => command.execute(),
             Command::Plan(command) => command.execute(),
+            Command::Explain(command) => command.execute(),
             Command::Drain(command) => command.execute(),
             Command::Undrain(command) => command.execute(),
             Command::Weight(command) => command.execute(),

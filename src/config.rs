@@ -34,6 +34,7 @@ mod tests;
 pub use address::endpoint_address;
 pub use auth::{Auth, BasicAuth, ForwardAuth, JwtAuth, JwtKeys};
 pub use endpoint_list::endpoint_list;
+pub(crate) use mask::is_secret;
 pub use model::*;
 pub use raw::schema;
 pub use read::{read, read_or_pipe};

@@ -11,6 +11,7 @@ mod config_tests;
 mod connection_header;
 mod decide;
 mod edits;
+pub mod explain;
 mod failure;
 mod forwarded;
 mod grpc;
@@ -24,6 +25,7 @@ mod limits;
 mod local_reply;
 mod matched;
 mod outcome;
+mod passage;
 mod path;
 mod proxy_claims;
 mod rate_limit;
@@ -73,6 +75,7 @@ use hide_endpoint::HideEndpoint;
 use hops::Hops;
 use limits::HeadSize;
 use matched::Matched;
+use passage::{Passage, Served, Stage};
 use request_id::RequestId;
 pub use response::NewBody;
 use response::ResponseWishes;
@@ -255,43 +258,67 @@ impl Exchange {
         head: &H,
         fields: impl Iterator<Item = usize>,
     ) -> Result<Admitted, Failure> {
+        self.admit_by(&mut Served, head, fields)
+    }
+
+    /// The same for whoever takes the request through its policies.
+    fn admit_by<H: RequestHead>(
+        &mut self,
+        passage: &mut impl Passage,
+        head: &H,
+        fields: impl Iterator<Item = usize>,
+    ) -> Result<Admitted, Failure> {
         inject_fault(head);
         if self.short_of_memory {
             return Err(Failure::MemoryShort);
         }
+        passage.reached(Stage::Limits);
         self.size = HeadSize::of(self.record.text.parts().target.len(), fields);
         self.size.fits(&self.listener().limits)?;
+        passage.reached(Stage::ListenerAccess);
         self.check_access_to_listener()?;
+        passage.reached(Stage::Host);
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
             return Err(Failure::MissingHost);
         }
+        passage.reached(Stage::Certificate);
         self.check_certificate(head.authority())?;
+        passage.reached(Stage::RedirectHttps);
         if let Some(reply) = self.redirect_to_https(head.path()) {
             return reply.map(Admitted::Reply);
         }
+        passage.reached(Stage::Hops);
         if let Some(reply) = self.check_hops(head) {
             return reply.map(Admitted::Reply);
         }
-        self.find_route(head)?;
-        self.limit_rate(head)?;
+        self.find_route(passage, head)?;
+        passage.reached(Stage::RateLimit);
+        self.limit_rate(passage, head)?;
+        passage.reached(Stage::Preflight);
         if let Some(reply) = self.answer_preflight() {
             return Ok(Admitted::Reply(reply));
         }
         self.retries.left = self.target().map_or(0, |target| target.retry.limit);
-        self.apply_route(head)
+        self.apply_route(passage, head)
     }
 
     /// Applies the policies of the route that was found, in their fixed order: when the request has come, and again
     /// when it is routed anew.
-    fn apply_route<H: RequestHead>(&mut self, head: &H) -> Result<Admitted, Failure> {
+    fn apply_route<H: RequestHead>(
+        &mut self,
+        passage: &mut impl Passage,
+        head: &H,
+    ) -> Result<Admitted, Failure> {
+        passage.reached(Stage::Authentication);
         match self.ask_who(head) {
             Some(check) => Ok(Admitted::Authenticate(check)),
-            None => self.act(),
+            None => self.act(passage),
         }
     }
 
     /// Finds the route, and checks and applies its limits.
-    fn find_route<H: RequestHead>(&mut self, head: &H) -> Result<(), Failure> {
+    fn find_route<H: RequestHead>(&mut self, passage: &mut impl Passage, head: &H) -> Result<(), Failure> {
+        passage.reached(Stage::Route);
         let Scope::Request(scope) = self.scope.clone() else { return Err(Failure::Internal) };
         let decision = decide(scope.snapshot(), head, self.sender.client().ip());
         // First, because an index from the previous snapshot is wrong in this one.
@@ -301,7 +328,9 @@ impl Exchange {
             return Err(Failure::NoRoute);
         };
         self.matched = Matched::of(route, head);
+        passage.reached(Stage::RouteAccess);
         self.check_access_to(route)?;
+        passage.reached(Stage::RouteLimits);
         self.target = self.find_target(route, head);
         // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
         let may_switch = self.wants_upgrade
@@ -539,6 +568,17 @@ impl Exchange {
         connection: impl Iterator<Item = &'a str>,
         edits: &mut Edits,
     ) {
+        self.request_edits_for(self.endpoint().map(|endpoint| &**endpoint), head, connection, edits);
+    }
+
+    /// The same for the head that would go to this endpoint.
+    fn request_edits_for<'a, H: RequestHead>(
+        &self,
+        endpoint: Option<&Endpoint>,
+        head: &H,
+        connection: impl Iterator<Item = &'a str>,
+        edits: &mut Edits,
+    ) {
         edits.clear();
         connection.for_each(|value| connection_header::remove_named(edits, value, self.is_upgrade()));
         edits.remove_hop_by_hop(self.is_upgrade());
@@ -550,7 +590,7 @@ impl Exchange {
         edits.set(request_id::NAME, self.record.text.request_id());
         self.hops.set(edits);
         self.set_identity_fields(edits);
-        if let Some(host) = self.host_for_endpoint() {
+        if let Some(host) = self.host_for(endpoint) {
             edits.set(header::HOST, host);
         }
         self.add_route_edits(edits);
@@ -558,20 +598,21 @@ impl Exchange {
 
     /// The `Host` to send to the endpoint; `None`: the client's.
     fn host_for_endpoint(&self) -> Option<&str> {
+        self.host_for(self.endpoint().map(|endpoint| &**endpoint))
+    }
+
+    fn host_for<'a>(&'a self, endpoint: Option<&'a Endpoint>) -> Option<&'a str> {
+        let endpoint_host = || endpoint.map(|endpoint| &**endpoint.authority());
         let of_route = self.route().and_then(|route| route.rewrite.as_ref()?.host.as_ref());
         match of_route.unwrap_or(&self.pool_config()?.host) {
             // A client of HTTP/1.0 may name the host in the target alone.
             HostHeader::Preserve if self.record.protocol == Protocol::Http10 => {
-                Some(self.record.text.host()).filter(|host| !host.is_empty()).or(self.endpoint_host())
+                Some(self.record.text.host()).filter(|host| !host.is_empty()).or_else(endpoint_host)
             }
             HostHeader::Preserve if !self.record.text.host().is_empty() => None,
-            HostHeader::Preserve | HostHeader::Endpoint => self.endpoint_host(),
+            HostHeader::Preserve | HostHeader::Endpoint => endpoint_host(),
             HostHeader::Fixed(host) => host.to_str().ok(),
         }
-    }
-
-    fn endpoint_host(&self) -> Option<&str> {
-        Some(self.endpoint()?.authority())
     }
 
     /// Judges a response whose head has arrived; `retry_after` is its field of that name.

@@ -16,6 +16,7 @@ pub mod endpoint;
 pub mod endpoint_connections;
 mod escape;
 pub mod exchange;
+pub mod explain;
 mod fair_queue;
 mod file;
 pub mod forward;

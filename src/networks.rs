@@ -26,6 +26,11 @@ impl Networks {
         self.sorted.is_empty()
     }
 
+    /// None of them is within another.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &IpNet> {
+        self.sorted.iter()
+    }
+
     /// The widest network of the set that has this address.
     pub fn find(&self, ip: IpAddr) -> Option<&IpNet> {
         let ip = ip.to_canonical();

@@ -13,6 +13,7 @@ mod check_id;
 pub mod connect;
 mod discovery;
 mod endpoint;
+pub mod explain;
 mod health;
 pub(crate) mod http_client;
 mod in_flight_limit;
@@ -86,6 +87,7 @@ use outliers::Detector;
 use picker::{PickSettings, Picker, Pickers};
 use probe::Probe;
 pub(crate) use probe_schedule::{ProbeKind, ProbeSchedule, jittered};
+use rotation::{Pick, Rotation};
 use selection::Selection;
 use share_audit::Audit;
 use sources::{Asker, Rounds, Sources};
@@ -150,6 +152,14 @@ pub enum Picked {
     NoneHealthy {
         skipped: Option<Arc<SkippedEndpoints>>,
     },
+    /// Each that might be picked has as many requests as it may have.
+    Full,
+}
+
+/// Why no endpoint is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NoPick {
+    NoneHealthy,
     /// Each that might be picked has as many requests as it may have.
     Full,
 }
@@ -280,28 +290,36 @@ impl Pool {
         let tried = request.tried;
         let (rotation, turn) = self.picker.next_turn(!tried.is_empty());
         let skipped = rotation.candidates().skipped();
-        let input = PickInput { turn, may_probe: request.may_probe, ..request.without_turn() };
-        let pick = match tried {
-            _ if tried.is_exhausted() => None,
-            _ if tried.is_empty() => rotation.first(&input),
-            _ => rotation.another(&input, tried),
-        };
-        let pick = match (pick, self.endpoint_most) {
-            (Some(pick), Some(most)) => match rotation.with_room(pick, &input, tried, most) {
-                None => return Picked::Full,
-                pick => pick,
-            },
-            (pick, _) => pick,
-        };
-        match pick {
-            Some(pick) => Picked::Endpoint {
+        let input = PickInput { turn, may_probe: request.may_probe, claims: true, ..request.without_turn() };
+        match self.pick_in(&rotation, &input, tried) {
+            Ok(pick) => Picked::Endpoint {
                 endpoint: pick.member.endpoint.clone(),
                 failed_open: pick.failed_open,
                 probes: pick.probes,
                 tag: rotation.candidates().membership().tag_of(pick.member),
                 skipped,
             },
-            None => Picked::NoneHealthy { skipped },
+            Err(NoPick::NoneHealthy) => Picked::NoneHealthy { skipped },
+            Err(NoPick::Full) => Picked::Full,
+        }
+    }
+
+    #[inline]
+    fn pick_in<'a>(
+        &self,
+        rotation: &'a Rotation,
+        input: &PickInput,
+        tried: &TriedEndpoints,
+    ) -> Result<Pick<'a>, NoPick> {
+        let pick = match tried {
+            _ if tried.is_exhausted() => None,
+            _ if tried.is_empty() => rotation.first(input),
+            _ => rotation.another(input, tried),
+        };
+        let pick = pick.ok_or(NoPick::NoneHealthy)?;
+        match self.endpoint_most {
+            Some(most) => rotation.with_room(pick, input, tried, most).ok_or(NoPick::Full),
+            None => Ok(pick),
         }
     }
 
@@ -390,7 +408,13 @@ impl Pool {
         if !status.endpoints.is_empty() {
             return format!("every endpoint of pool {name} is drained by hand: see `evenkeel undrain`");
         }
-        let failing = status.sources.iter().find_map(|known| Some((&known.source, known.failing.as_ref()?)));
+        self.why_empty()
+    }
+
+    /// Why it has no endpoint at all.
+    fn why_empty(&self) -> String {
+        let (name, sources) = (self.name(), self.sources.status());
+        let failing = sources.iter().find_map(|known| Some((&known.source, known.failing.as_ref()?)));
         match failing {
             Some((source, reason)) => format!("pool {name} has no endpoint: {source} fails: {reason}"),
             None => format!("pool {name} has no endpoint: its sources have not answered yet"),
@@ -618,7 +642,8 @@ impl Pool {
 
 impl PickRequest<'_> {
     fn without_turn(&self) -> PickInput {
-        PickInput { turn: 0, key: self.key, sticky: self.sticky, may_probe: MayProbe::Never, now: self.now }
+        let Self { key, sticky, now, .. } = *self;
+        PickInput { turn: 0, key, sticky, may_probe: MayProbe::Never, claims: false, now }
     }
 }
 

@@ -67,6 +67,15 @@ impl Quota {
         (count > 0 && burst > 0 && !period.is_zero()).then_some(Self { count, period, burst })
     }
 
+    /// How many requests there may be in [`Self::period`], on average.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
     /// The most requests at once.
     pub fn burst(&self) -> u32 {
         self.burst
@@ -91,6 +100,12 @@ impl Quota {
     /// How far the theoretical arrival time may be ahead.
     fn full(&self) -> u64 {
         self.interval().saturating_mul(u64::from(self.burst))
+    }
+
+    /// How many requests might come at once.
+    fn left(&self, arrival: u64, now: u64) -> u32 {
+        let room = now.saturating_add(self.full()).saturating_sub(arrival.max(now));
+        u32::try_from(room / self.interval()).unwrap_or(u32::MAX)
     }
 
     /// The theoretical arrival time that follows `arrival` for a request at `now`; the error is the time to wait.
@@ -168,6 +183,22 @@ impl RateLimiter {
                 *arrival = arrival.saturating_sub(interval);
             }),
         }
+    }
+
+    /// What [`Self::take`] would say, and how many requests of the key might come at once now. Nothing is counted.
+    pub fn peek(&self, quota: &Quota, key: Key, now: Instant) -> (Result<(), TooMany>, u32) {
+        // Without a first request, nobody owes anything.
+        let Some(started) = self.started.get() else { return (Ok(()), quota.burst) };
+        let now = u64::try_from(now.saturating_duration_since(*started).as_nanos()).unwrap_or(u64::MAX);
+        let arrival = match &self.arrivals {
+            Arrivals::One(arrival) => arrival.load(Ordering::Relaxed),
+            Arrivals::Keys(table) => table.peek(key.0),
+        };
+        let before = self.full.load(Ordering::Relaxed);
+        let forgive = before > quota.full() || now < self.forgives_until.load(Ordering::Relaxed);
+        let taken = quota.arrive(arrival, now, forgive).1;
+        let left = quota.left(arrival, now);
+        (taken.map_err(|wait| TooMany { wait: Duration::from_nanos(wait) }), left)
     }
 
     /// Counts a refusal, of a dry run or not, for the metrics.

@@ -35,7 +35,9 @@ pub use field_matchers::query_value;
 pub use matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch, ValueMatch};
 pub use path::{EscapedSlashes, PathRules};
 pub use regex::{Regex, RegexError};
-pub use router::{HostKind, MatchSummary, Miss, PathKind, RouteOutcome, Router};
+pub use router::{
+    FailedCondition, HostKind, MatchSummary, Miss, PathKind, RouteOutcome, Router, first_failed,
+};
 pub use shadowed::shadowed_routes;
 
 use std::borrow::Cow;

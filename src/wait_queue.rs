@@ -35,6 +35,15 @@ pub enum Priority {
 
 impl Priority {
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// As the config has it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
 }
 
 /// What a request waits for.

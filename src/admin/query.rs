@@ -6,9 +6,13 @@ use crate::percent;
 
 /// The decoded value of `name`.
 pub(super) fn value(query: &str, name: &str) -> Option<String> {
+    values(query, name).next()
+}
+
+/// The decoded values of all that are named so.
+pub(super) fn values(query: &str, name: &str) -> impl Iterator<Item = String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
-    Some(decoded(value))
+    pairs.filter(move |(key, _)| *key == name).map(|(_, value)| decoded(value))
 }
 
 /// Percent-encodes a text as a value.

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::accept::{Caller, EXCHANGE_LIMIT, accept};
+use super::explain::{self, ExplainRequest};
 use super::incident::IncidentStatus;
 use super::named_file;
 use super::operations::{Operation, OperationOutcome, PLAIN, Verdict};
@@ -26,6 +27,9 @@ const REQUESTS_MAX: usize = 64;
 
 /// Responses built at the same time: the size of each grows with the number of endpoints.
 const BUILDS_MAX: usize = 2;
+
+/// The largest question of a POST: more than any listener takes of a head.
+const QUESTION_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Concurrent operations with a body, from reading the body to the end.
 const BODIES_MAX: usize = 2;
@@ -47,6 +51,8 @@ pub trait Process: Send + Sync {
     fn incidents(&self) -> Result<Vec<IncidentStatus>, String>;
     /// The lines of the incident of that name; `now`: the last minute; "": the newest. Waits for the disk.
     fn incident(&self, name: &str) -> Result<String, String>;
+    /// What would become of a request, as JSON; an error says what is wrong with the question. May take a while.
+    fn explain(&self, request: &ExplainRequest) -> Result<String, String>;
     async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome;
 }
 
@@ -103,8 +109,8 @@ impl AdminSocket {
     }
 }
 
-/// Reads the text of a config.
-async fn read_body(session: &mut ServerSession) -> Result<String, Reply> {
+/// Reads a text; `what` names it where it is too large.
+async fn read_body(session: &mut ServerSession, most: u64, what: &str) -> Result<String, Reply> {
     let mut body = Vec::new();
     loop {
         match session.read_request_body().await {
@@ -112,11 +118,19 @@ async fn read_body(session: &mut ServerSession) -> Result<String, Reply> {
             Ok(Some(piece)) => body.extend_from_slice(&piece),
             Err(error) => return Err(Reply::text(StatusCode::BAD_REQUEST, format!("{error}\n"))),
         }
-        if body.len() as u64 > FILE_BYTES_MAX {
-            return Err(Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "no config is larger than 16 MiB\n"));
+        if body.len() as u64 > most {
+            let text = format!("no {what} is larger than {} MiB\n", most >> 20);
+            return Err(Reply::text(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
     }
     String::from_utf8(body).map_err(|_| Reply::text(StatusCode::BAD_REQUEST, "the body is not UTF-8 text\n"))
+}
+
+async fn read_in_time(session: &mut ServerSession, most: u64, what: &str) -> Result<String, Reply> {
+    match timeout(EXCHANGE_LIMIT, read_body(session, most, what)).await {
+        Ok(read) => read,
+        Err(_) => Err(Reply::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n")),
+    }
 }
 
 // === impl App ===
@@ -142,6 +156,10 @@ impl App {
             let crowded = "too many requests are under way here; /livez and /readyz are answered\n";
             return (Reply::text(StatusCode::SERVICE_UNAVAILABLE, crowded).into_response(&method), None);
         };
+        if path == explain::PATH {
+            let reply = self.explain(session, &query).await;
+            return (reply.into_response(&method), Some(permit));
+        }
         let reply = match Operation::at(&path, &query) {
             Ok(Some(operation)) => match self.operation_refusal(&method, &path, &request.headers) {
                 Some(refusal) => refusal,
@@ -158,10 +176,43 @@ impl App {
 
     /// Builds a response on a blocking thread, because the time for it grows with the number of endpoints.
     async fn build_reply(self: &Arc<Self>, method: Method, path: String, headers: HeaderMap) -> Reply {
+        self.build(move |app| app.reply(&method, &path, &headers)).await
+    }
+
+    async fn build(self: &Arc<Self>, make: impl FnOnce(&Self) -> Reply + Send + 'static) -> Reply {
         let app = self.clone();
         let _permit = self.limits.builds.acquire().await;
-        let made = tokio::task::spawn_blocking(move || app.reply(&method, &path, &headers)).await;
+        let made = tokio::task::spawn_blocking(move || make(&app)).await;
         made.unwrap_or_else(|_| Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer was not made\n"))
+    }
+
+    /// Says what would become of a request. A POST is as good as a GET, and changes nothing either: its body has room for
+    /// what is in no log of URLs.
+    async fn explain(self: &Arc<Self>, session: &mut ServerSession, query: &str) -> Reply {
+        let request = session.req_header();
+        let method = request.method.clone();
+        if let Some(refusal) = self.refusal(explain::PATH, &request.headers) {
+            return refusal;
+        }
+        let question = match method {
+            Method::GET | Method::HEAD => ExplainRequest::of_query(query),
+            Method::POST => match read_in_time(session, QUESTION_BYTES_MAX, "question").await {
+                Ok(text) => ExplainRequest::of_json(&text),
+                Err(refusal) => return refusal,
+            },
+            _ => return Reply::not_allowed("GET, HEAD, POST", "only GET, HEAD and POST are answered here\n"),
+        };
+        match question {
+            Ok(question) => self.build(move |app| app.explanation(&question)).await,
+            Err(fault) => Reply::text(StatusCode::BAD_REQUEST, fault + "\n"),
+        }
+    }
+
+    fn explanation(&self, question: &ExplainRequest) -> Reply {
+        match self.process.explain(question) {
+            Ok(body) => Reply { content_type: "application/json", ..Reply::text(StatusCode::OK, body) },
+            Err(fault) => Reply::text(StatusCode::BAD_REQUEST, fault + "\n"),
+        }
     }
 
     /// The refusal of an operation that may not begin, if there is one.
@@ -190,12 +241,9 @@ impl App {
                     let busy = "others are under way: ask again later\n";
                     return Reply::text(StatusCode::SERVICE_UNAVAILABLE, busy);
                 };
-                *body = match timeout(EXCHANGE_LIMIT, read_body(session)).await {
-                    Ok(Ok(text)) => text,
-                    Ok(Err(refusal)) => return refusal,
-                    Err(_) => {
-                        return Reply::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n");
-                    }
+                *body = match read_in_time(session, FILE_BYTES_MAX, "config").await {
+                    Ok(text) => text,
+                    Err(refusal) => return refusal,
                 };
                 Some(permit)
             }
@@ -236,7 +284,10 @@ impl App {
                     Err(why) => Reply::text(StatusCode::NOT_FOUND, format!("{why}\n")),
                 }
             }
-            _ => Reply::text(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /status\n"),
+            _ => Reply::text(
+                StatusCode::NOT_FOUND,
+                "here are /livez, /readyz, /metrics, /status and /api/v1/explain\n",
+            ),
         }
     }
 

@@ -66,6 +66,13 @@ impl Process for Idle {
         "evenkeel_build_info{version=\"1.2.3\"} 1\n".into()
     }
 
+    fn explain(&self, request: &ExplainRequest) -> Result<String, String> {
+        match request.url.as_str() {
+            "bad" => Err("a bad URL".into()),
+            _ => Ok(format!("{{\"method\":\"{}\"}}", request.method)),
+        }
+    }
+
     async fn perform(&self, operation: Operation, _caller: &Caller) -> OperationOutcome {
         let never = matches!(&operation, Operation::Plan { text, .. } if text == "never");
         if never || operation == Operation::Upgrade {

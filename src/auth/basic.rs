@@ -25,6 +25,8 @@ use crate::routing::RequestHead;
 const WAITING_MAX: usize = 64;
 const WAIT: Duration = Duration::from_secs(5);
 
+const NOT_COMPUTED: &str = "the password's hash could not be computed";
+
 /// A name longer than this is nobody's.
 const NAME_MAX: usize = 256;
 
@@ -106,6 +108,20 @@ impl BasicGate {
         }
     }
 
+    /// As [`Self::answer`], on this thread, and without remembering anything.
+    pub fn peek(&self, config: &BasicAuth, credentials: Option<Credentials>) -> Answer {
+        let Some(Credentials { user, password }) = credentials else {
+            return self.refused(Verdict::Missing, None);
+        };
+        let known = config.users.hash(&user);
+        let hash = known.cloned().unwrap_or_else(|| self.hash_of_nobody(config, &user));
+        match bcrypt::verify(&password, hash.text()) {
+            Ok(true) if known.is_some() => passed(config, user),
+            Ok(_) => self.refused(Verdict::Refused, Some(user)),
+            Err(_) => Answer::Unavailable(NOT_COMPUTED.to_owned()),
+        }
+    }
+
     async fn is_right(&self, config: &BasicAuth, credentials: Credentials) -> Result<bool, &'static str> {
         let known = config.users.hash(&credentials.user);
         let hash = known.cloned().unwrap_or_else(|| self.hash_of_nobody(config, &credentials.user));
@@ -125,7 +141,7 @@ impl BasicGate {
         });
         match computed.await {
             Ok(Ok(is_right)) => Ok(is_right && is_known),
-            _ => Err("the password's hash could not be computed"),
+            _ => Err(NOT_COMPUTED),
         }
     }
 

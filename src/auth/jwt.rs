@@ -42,12 +42,29 @@ impl JwtGate {
         }
     }
 
+    /// As [`Self::answer`], by the keys that are known; `None`: they have to be fetched.
+    pub fn peek(&self, config: &JwtAuth, token: Option<String>) -> Option<Answer> {
+        let Some(text) = token else { return Some(refused(config, Verdict::Missing, None)) };
+        let claims = match Token::read(&text) {
+            Ok(token) => {
+                let keys = match (&config.keys, &self.cache) {
+                    (JwtKeys::File { keys, .. }, _) => keys.clone(),
+                    (JwtKeys::Url { .. }, cache) => cache.as_ref()?.known(token.key_id())?,
+                };
+                verified(config, &keys, &token)
+            }
+            Err(fault) => Err(in_words(fault)),
+        };
+        Some(match claims {
+            Ok(claims) => passed(config, &claims),
+            Err(why) => refused(config, Verdict::Refused, Some(why)),
+        })
+    }
+
     async fn claims(&self, config: &JwtAuth, token: &str) -> Result<Map<String, Value>, Fault> {
         let token = Token::read(token).map_err(|fault| Fault::Invalid(in_words(fault)))?;
-        let claims = self.keys(config, token.key_id()).await?.verify(&token);
-        let claims = claims.map_err(|fault| Fault::Invalid(in_words(fault)))?;
-        check(config, &claims, SystemTime::now()).map_err(Fault::Invalid)?;
-        Ok(claims)
+        let keys = self.keys(config, token.key_id()).await?;
+        verified(config, &keys, &token).map_err(Fault::Invalid)
     }
 
     async fn keys(&self, config: &JwtAuth, id: Option<&str>) -> Result<Arc<KeySet>, Fault> {
@@ -57,6 +74,12 @@ impl JwtGate {
             (JwtKeys::Url { url, .. }, None) => Err(Fault::Unavailable(format!("{url} names no host"))),
         }
     }
+}
+
+fn verified(config: &JwtAuth, keys: &KeySet, token: &Token<'_>) -> Result<Map<String, Value>, &'static str> {
+    let claims = keys.verify(token).map_err(in_words)?;
+    check(config, &claims, SystemTime::now())?;
+    Ok(claims)
 }
 
 /// The token of a request; `None`: it has none, or more than one, of which two readers could choose differently.

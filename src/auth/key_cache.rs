@@ -51,6 +51,11 @@ impl KeyCache {
         })
     }
 
+    /// The keys that were fetched last, if this one is among them.
+    pub fn known(&self, id: Option<&str>) -> Option<Arc<KeySet>> {
+        self.fetched.load_full().filter(|known| known.keys.has(id)).map(|known| known.keys.clone())
+    }
+
     /// The keys, if possible with this one among them. The error says why there are none.
     pub async fn keys(self: &Arc<Self>, id: Option<&str>) -> Result<Arc<KeySet>, String> {
         if let Some(known) = self.fetched.load_full().filter(|known| known.keys.has(id)) {

@@ -3,17 +3,21 @@
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
+use super::passage::{Passage, Stage};
 use super::{Admitted, Exchange, Failure, LocalReply};
 use crate::config::{Action, Redirect, Respond};
 use crate::template::{Placeholder, Template, Values};
 
 impl Exchange {
     /// Does what the route says, once nothing speaks against the request.
-    pub(super) fn act(&mut self) -> Result<Admitted, Failure> {
+    pub(super) fn act(&mut self, passage: &mut impl Passage) -> Result<Admitted, Failure> {
+        passage.reached(Stage::Action);
         let Some(route) = self.route() else { return Err(Failure::NoRoute) };
         let (action, reply) = match &route.action {
             Action::Forward(_) | Action::Split(_) => {
+                passage.reached(Stage::Rewrite);
                 self.rewrite()?;
+                passage.reached(Stage::RequestHeaders);
                 self.check_header_edits()?;
                 return Ok(Admitted::Forward);
             }

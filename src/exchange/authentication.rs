@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 
 use super::edits::Edits;
+use super::passage::{Passage, Served};
 use super::{Admitted, Exchange, Failure, LocalReply, local_reply};
 use crate::auth::{Answer, Check, Circumstances, Gate, Passed, ServiceReply, Verdict};
 use crate::routing::RequestHead;
@@ -53,6 +54,15 @@ impl Exchange {
 
     /// Holds the request to the answer to its [`Check`], and says what follows.
     pub fn authenticated(&mut self, answer: Answer) -> Result<Admitted, Failure> {
+        self.authenticated_by(&mut Served, answer)
+    }
+
+    /// The same for whoever takes the request through its policies.
+    pub(super) fn authenticated_by(
+        &mut self,
+        passage: &mut impl Passage,
+        answer: Answer,
+    ) -> Result<Admitted, Failure> {
         let Some(gate) = self.route().and_then(|route| route.auth.clone()) else {
             return Err(Failure::Internal);
         };
@@ -68,7 +78,7 @@ impl Exchange {
         match answer {
             Answer::Passed(passed) => {
                 self.authentication = said(Said::Passed(passed));
-                self.act()
+                self.act(passage)
             }
             Answer::Refused { challenge, .. } => {
                 self.authentication = said(Said::Refused(challenge));

@@ -16,10 +16,7 @@ impl Exchange {
     pub fn hedge_due(&self) -> Option<Instant> {
         let target = self.target()?;
         let hedge = target.retry.hedge.as_ref()?;
-        if self.record.unusual().hedge.is_some()
-            || self.is_upgrade()
-            || !matches!(self.record.text.method(), "GET" | "HEAD")
-        {
+        if !self.may_hedge() {
             return None;
         }
         let after = match hedge.after {
@@ -27,6 +24,13 @@ impl Exchange {
             HedgeAfter::P95 => target.response_times.as_ref()?.p95()?,
         };
         self.attempt_began()?.checked_add(after)
+    }
+
+    /// Whether the request may have a second attempt, as far as it is known before the first.
+    pub(super) fn may_hedge(&self) -> bool {
+        self.record.unusual().hedge.is_none()
+            && !self.is_upgrade()
+            && matches!(self.record.text.method(), "GET" | "HEAD")
     }
 
     /// Begins a second attempt at another endpoint; `false`: there is none, or there were too many. The methods go on

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 
+use super::passage::Passage;
 use super::{Exchange, Failure};
 use crate::config::RateKey;
 use crate::rate_limit::Key;
@@ -19,7 +20,11 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 
 impl Exchange {
     /// Counts the request in each limit of its route, unless one of them refuses it: then it counts in none.
-    pub(super) fn limit_rate<H: RequestHead>(&mut self, head: &H) -> Result<(), Failure> {
+    pub(super) fn limit_rate<H: RequestHead>(
+        &mut self,
+        passage: &mut impl Passage,
+        head: &H,
+    ) -> Result<(), Failure> {
         if self.route().is_none_or(|route| route.rate_limits.is_empty()) {
             return Ok(());
         }
@@ -29,18 +34,18 @@ impl Exchange {
         let mut taken: SmallVec<[(&RouteRateLimit, Key); 4]> = SmallVec::new();
         for limit in &route.rate_limits {
             let key = key(limit, head, self.sender.client());
-            let Err(too_many) = limit.limiter.take(&limit.config.quota, key, now) else {
+            let Err(too_many) = passage.take(limit, key, now) else {
                 taken.push((limit, key));
                 continue;
             };
-            limit.limiter.count_refused(limit.config.dry_run);
+            passage.refused(limit);
             if limit.config.dry_run {
                 self.record.unusual_mut().limited_dry_run.get_or_insert_with(|| limit.label.clone());
                 continue;
             }
             self.record.unusual_mut().limited = Some(limit.label.clone());
             self.limited = Some(fields(&route.rate_limits, limit, too_many.wait).into());
-            taken.iter().for_each(|(limit, key)| limit.limiter.give_back(&limit.config.quota, *key, now));
+            taken.iter().for_each(|(limit, key)| passage.give_back(limit, *key, now));
             return Err(Failure::RateLimited);
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::matched::Matched;
+use super::passage::Served;
 use super::scope::Scope;
 use super::{Admitted, Exchange, Failure, Next, RequestScope};
 use crate::config::{QueueLimits, RoutePriority, WhenNoneHealthy};
@@ -295,14 +296,14 @@ impl Exchange {
         before: Option<Arc<Pool>>,
         used: u8,
     ) -> Result<Admitted, Failure> {
-        self.find_route(head)?;
+        self.find_route(&mut Served, head)?;
         if !before.zip(self.pool()).is_some_and(|(before, pool)| before.shares_load(pool)) {
             // The new pool has not admitted it.
             (self.waiting.admitted, self.waiting.of_pool) = (false, None);
         }
         self.keep_what_the_route_has();
         self.retries.left = self.retry_limit().saturating_sub(used);
-        self.apply_route(head)
+        self.apply_route(&mut Served, head)
     }
 
     /// Gives up a place in the queues of another route or pool, and the permit of another route.

@@ -33,6 +33,8 @@ pub(super) struct PickInput {
     /// What the client's cookie says; `None`: it has none.
     pub sticky: Option<StickyTag>,
     pub may_probe: MayProbe,
+    /// `false`: somebody only asks, so that what only one request gets is left to the next one.
+    pub claims: bool,
     pub now: Instant,
 }
 
@@ -151,6 +153,11 @@ impl Group {
     pub fn own(&self, turn: usize) -> Option<usize> {
         let turn = self.turns.get(turn.checked_rem(self.turns.len())?)?;
         Some(*turn as usize)
+    }
+
+    /// The number of turns after which they come again.
+    pub fn period(&self) -> usize {
+        self.turns.len()
     }
 
     /// A position by chance, by the weights.

@@ -130,6 +130,11 @@ impl Picker {
         (self.rotation.load(), next.0.fetch_add(1, Relaxed))
     }
 
+    /// The turn that the next first attempt gets.
+    pub(super) fn peek_turn(&self) -> usize {
+        self.next.0.load(Relaxed)
+    }
+
     pub fn rotation(&self) -> Arc<Rotation> {
         self.rotation.load_full()
     }

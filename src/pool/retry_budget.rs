@@ -27,7 +27,7 @@ pub struct RetryBudget {
 }
 
 /// What the last [`SLOTS`] seconds have had.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Window {
     /// The last look: when, and how many first attempts there had been since the start.
     last: (Instant, u64),
@@ -70,6 +70,14 @@ impl RetryBudget {
         if let Some(count) = self.report.lock().due(now) {
             log::warn!(pool, count; "retry budget is spent");
         }
+    }
+
+    /// How many retries there may be now, and how many in the last ten seconds' attempts in all. Nothing is taken.
+    pub fn left(&self, limits: &config::RetryBudget, now: Instant) -> (u64, u64) {
+        let mut window = self.window.lock().clone();
+        window.advance(self.first_attempts.sum(0, Relaxed), now);
+        let allowed = window.allowed(limits) as u64;
+        (allowed.saturating_sub(window.retries()), allowed)
     }
 
     /// `None`: there is no budget.

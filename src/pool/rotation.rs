@@ -63,7 +63,7 @@ impl Rotation {
     }
 
     /// The endpoint that the client's cookie stands for.
-    fn stuck_to(&self, input: &PickInput) -> Option<&Member> {
+    pub(super) fn stuck_to(&self, input: &PickInput) -> Option<&Member> {
         let member = self.candidates().stuck_to(input.sticky?)?;
         (!member.endpoint.is_unreachable()).then_some(member)
     }
@@ -75,10 +75,15 @@ impl Rotation {
         }
         let half_open =
             self.candidates().half_open().iter().filter_map(|index| self.candidates().member(*index));
-        let is_claimed = |member: &Member| {
-            !member.endpoint.is_unreachable() && member.endpoint.outliers().claim(input.may_probe, input.now)
+        let is_its = |member: &&Member| {
+            let record = member.endpoint.outliers();
+            !member.endpoint.is_unreachable()
+                && match input.claims {
+                    true => record.claim(input.may_probe, input.now),
+                    false => record.is_free_for(input.may_probe, input.now),
+                }
         };
-        half_open.into_iter().find(|member| is_claimed(member))
+        half_open.into_iter().find(is_its)
     }
 
     /// The endpoint for another attempt of a request: an untried one, if there is one.
@@ -139,7 +144,7 @@ impl Rotation {
         if has_room(pick.member) {
             return Some(pick);
         }
-        if pick.probes {
+        if pick.probes && input.claims {
             pick.member.endpoint.outliers().give_up();
         }
         let kind = |member: &Member| (member.endpoint.is_unreachable(), tried.contains(&member.endpoint));
@@ -174,6 +179,11 @@ impl Rotation {
             Some(step) => self.in_order(input.turn).nth(step)?,
         };
         self.candidates().membership().backend_of(member)
+    }
+
+    /// The number of turns after which those of each endpoint come again.
+    pub(super) fn period(&self) -> usize {
+        self.group.period()
     }
 
     /// Each member's share of the traffic by its weight, in the order of [`Candidates::members`].

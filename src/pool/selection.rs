@@ -35,7 +35,8 @@ impl BackendSelection for Selection {
     fn iter(self: &Arc<Self>, key: &[u8]) -> TryOrder {
         let (rotation, turn) = self.picker.next_turn(false);
         let key = (!key.is_empty()).then(|| hash::of_key(key));
-        let input = PickInput { turn, key, sticky: None, may_probe: MayProbe::Never, now: Instant::now() };
+        let may_probe = MayProbe::Never;
+        let input = PickInput { turn, key, sticky: None, may_probe, claims: true, now: Instant::now() };
         TryOrder { rotation: Guard::into_inner(rotation), input, step: 0 }
     }
 }

@@ -63,6 +63,12 @@ impl Table {
         }
     }
 
+    /// The arrival time of the key, 0 if it is new. Does not count as seeing it.
+    pub(super) fn peek(&self, key: u64) -> u64 {
+        let shard = self.shards.get((key >> 32) as usize & (self.shards.len() - 1));
+        shard.map_or(0, |shard| shard.lock().peek(key))
+    }
+
     pub(super) fn most(&self) -> usize {
         self.most
     }
@@ -94,6 +100,11 @@ impl Shard {
         };
         self.link_as_newest(at)?;
         self.entry(at).map(|entry| &mut entry.arrival)
+    }
+
+    fn peek(&self, key: u64) -> u64 {
+        let entry = self.find(key).and_then(|at| self.entries.get(at as usize));
+        entry.map_or(0, |entry| entry.arrival)
     }
 
     fn find(&self, key: u64) -> Option<u32> {

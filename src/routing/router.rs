@@ -48,15 +48,29 @@ struct Conditions {
     headers: Vec<HeaderMatch>,
     query: Vec<QueryMatch>,
     clients: Networks,
-    not: Vec<Negated>,
+    not: Vec<Whole>,
 }
 
-/// Conditions that must not all hold.
+/// All conditions of a match, with those that the index of rules decides: those that must not all hold, and those of a
+/// route that is asked about by itself.
 #[derive(Debug)]
-struct Negated {
+struct Whole {
     hosts: Vec<HostPattern>,
     paths: Vec<PathPattern>,
     others: Conditions,
+}
+
+/// A condition that does not hold, with its index where a match has several of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailedCondition {
+    Host,
+    Path,
+    Method,
+    Header(usize),
+    Query(usize),
+    Client,
+    /// All that is negated holds.
+    Not(usize),
 }
 
 /// A request, and the address of its client; `None`: the client came by a unix socket.
@@ -306,19 +320,30 @@ impl Conditions {
             headers: matches.headers.clone(),
             query: matches.query.clone(),
             clients: matches.clients.clone(),
-            not: matches.not.iter().map(Negated::new).collect(),
+            not: matches.not.iter().map(Whole::new).collect(),
         }
     }
 
     fn hold(&self, asked: &Asked<'_, impl RequestHead>) -> bool {
+        self.first_failed(asked).is_none()
+    }
+
+    #[inline]
+    fn first_failed(&self, asked: &Asked<'_, impl RequestHead>) -> Option<FailedCondition> {
         let head = asked.head;
-        let method_holds =
-            self.methods.is_empty() || self.methods.iter().any(|method| method.as_str() == head.method());
-        method_holds
-            && self.headers.iter().all(|header| header_holds(header, head))
-            && (self.query.is_empty() || self.query.iter().all(|query| query_holds(query, head.query())))
-            && (self.clients.is_empty() || asked.client.is_some_and(|ip| self.clients.find(ip).is_some()))
-            && (self.not.is_empty() || !self.not.iter().any(|negated| negated.holds(asked)))
+        if !self.methods.is_empty() && !self.methods.iter().any(|method| method.as_str() == head.method()) {
+            return Some(FailedCondition::Method);
+        }
+        if let Some(index) = self.headers.iter().position(|header| !header_holds(header, head)) {
+            return Some(FailedCondition::Header(index));
+        }
+        if let Some(index) = self.query.iter().position(|query| !query_holds(query, head.query())) {
+            return Some(FailedCondition::Query(index));
+        }
+        if !self.clients.is_empty() && asked.client.is_none_or(|ip| self.clients.find(ip).is_none()) {
+            return Some(FailedCondition::Client);
+        }
+        self.not.iter().position(|negated| negated.first_failed(asked).is_none()).map(FailedCondition::Not)
     }
 
     fn summary(&self, host: HostKind, path: PathKind) -> MatchSummary {
@@ -334,23 +359,35 @@ impl Conditions {
     }
 }
 
-impl Negated {
-    fn new(matches: &RouteMatch) -> Negated {
+impl Whole {
+    fn new(matches: &RouteMatch) -> Whole {
         let (hosts, paths) = (matches.hosts.clone(), matches.paths.clone());
-        Negated { hosts, paths, others: Conditions::new(matches) }
+        Whole { hosts, paths, others: Conditions::new(matches) }
     }
 
-    /// Whether all that is negated holds.
-    fn holds(&self, asked: &Asked<'_, impl RequestHead>) -> bool {
+    fn first_failed(&self, asked: &Asked<'_, impl RequestHead>) -> Option<FailedCondition> {
         let host_holds = || {
             let host = authority::normalize_host(asked.head.authority());
             self.hosts.iter().any(|pattern| pattern.holds(&host))
         };
         let path_holds = || self.paths.iter().any(|pattern| pattern.holds(asked.head.path()));
-        (self.hosts.is_empty() || host_holds())
-            && (self.paths.is_empty() || path_holds())
-            && self.others.hold(asked)
+        if !self.hosts.is_empty() && !host_holds() {
+            return Some(FailedCondition::Host);
+        }
+        if !self.paths.is_empty() && !path_holds() {
+            return Some(FailedCondition::Path);
+        }
+        self.others.first_failed(asked)
     }
+}
+
+/// The first condition of a match that a request does not meet, for people; `None`: it meets all.
+pub fn first_failed(
+    matches: &RouteMatch,
+    head: &impl RequestHead,
+    client: Option<IpAddr>,
+) -> Option<FailedCondition> {
+    Whole::new(matches).first_failed(&Asked { head, client })
 }
 
 impl fmt::Display for MatchSummary {

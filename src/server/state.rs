@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::bind::BoundAddress;
 use super::connection_limit::Capacity;
 use super::control::{AdminCommand, STOPS};
 use super::drain::DrainStage;
@@ -21,9 +22,11 @@ use super::reload::plan::Planner;
 use super::worker_load::WorkerLoads;
 use crate::admin::incident::IncidentStatus;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState, Status};
-use crate::admin::{Caller, Operation, OperationOutcome};
+use crate::admin::{Caller, ExplainRequest, Operation, OperationOutcome};
 use crate::config::Listener;
+use crate::explain;
 use crate::lifecycle::{Lifecycle, Phase};
+use crate::listener_state::ListenerState;
 use crate::net::descriptors::Descriptors;
 use crate::pool::SupervisorHandle;
 use crate::snapshot::Snapshot;
@@ -108,6 +111,18 @@ impl crate::admin::Process for ServerState {
 
     fn incident(&self, name: &str) -> Result<String, String> {
         self.read_incident(name)
+    }
+
+    fn explain(&self, request: &ExplainRequest) -> Result<String, String> {
+        let sockets = self.listen_sockets.list();
+        let bound = |listener: &Listener| {
+            let of_name = |(state, _): &&(Arc<ListenerState>, BoundAddress)| state.listener == listener.name;
+            sockets.iter().find(of_name).and_then(|(_, address)| address.inet())
+        };
+        let snapshot = self.snapshot.load_full();
+        let explained = explain::explain(&snapshot, &explain::Source::Running(&bound), request);
+        let explanation = explained.map_err(|error| error.to_string())?;
+        serde_json::to_string(&explanation).map_err(|error| error.to_string())
     }
 
     async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome {

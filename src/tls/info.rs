@@ -38,6 +38,12 @@ impl TlsInfo {
         }
     }
 
+    /// As after the handshake of a client without a certificate, for somebody who only asks. `name`: its SNI; empty: none.
+    pub fn asked(name: &str, http2: bool, tls: &ServerTls) -> Self {
+        let server_name = (!name.is_empty()).then(|| name.into());
+        Self { server_name, http2, version: "TLSv1.3", client: None, resolver: tls.resolver.clone() }
+    }
+
     /// Whether a request for this host may use this connection: the host has the certificate that the client was shown.
     /// Without SNI, any host may be requested.
     pub fn is_for(&self, authority: &str) -> bool {

@@ -82,6 +82,11 @@ impl RequestLimit {
         self.trying.lock()
     }
 
+    /// Whether one more may be in flight.
+    pub fn has_room(&self) -> bool {
+        self.in_flight.0.load(SeqCst) < self.most.load(SeqCst)
+    }
+
     /// `None`: as many are in flight as may be.
     pub fn take(self: &Arc<Self>) -> Option<LimitPermit> {
         let most = self.most.load(SeqCst);

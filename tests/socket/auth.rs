@@ -22,7 +22,7 @@ fn credentials(user: &str, password: &str) -> String {
 }
 
 /// Writes the users of `users.htpasswd` in the proxy's folder: bcrypt of the smallest cost.
-fn write_users(folder: &std::path::Path, users: &[(&str, &str)]) -> String {
+pub fn write_users(folder: &std::path::Path, users: &[(&str, &str)]) -> String {
     let lines: String = users
         .iter()
         .map(|(user, password)| format!("{user}:{}\n", bcrypt::hash(password, 4).unwrap()))

@@ -20,6 +20,7 @@ mod deadlines;
 mod discovery;
 mod documents;
 mod examples;
+mod explain;
 mod forwarding;
 mod gone_clients;
 mod headers;

@@ -29,7 +29,10 @@ pub(super) fn by_requests(group: &Group, input: &PickInput, may: impl Fn(usize) 
 pub(super) fn by_time(group: &Group, input: &PickInput, may: impl Fn(usize) -> bool) -> Option<usize> {
     let own = group.own(input.turn).filter(|own| may(*own));
     let is_starved = |own: &usize| {
-        group.member(*own).is_some_and(|member| member.endpoint.response_time().claim_starved(input.now))
+        group.member(*own).is_some_and(|member| {
+            let time = member.endpoint.response_time();
+            time.is_starved(input.now) && (!input.claims || time.claim_starved(input.now))
+        })
     };
     let load = |position| {
         let member = group.member(position)?;

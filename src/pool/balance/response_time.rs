@@ -64,12 +64,17 @@ impl ResponseTime {
         self.last_request.store(self.millis(now), Relaxed);
     }
 
+    /// Whether it has had no request for long.
+    pub fn is_starved(&self, now: Instant) -> bool {
+        self.millis(now).saturating_sub(self.last_request.load(Relaxed)) >= STARVED.as_millis() as u64
+    }
+
     /// Whether it is this request's to find out about an endpoint that has had none for long. Of many requests at the
     /// same time, one is told so.
     pub fn claim_starved(&self, now: Instant) -> bool {
-        let (last, now) = (self.last_request.load(Relaxed), self.millis(now));
-        now.saturating_sub(last) >= STARVED.as_millis() as u64
-            && self.last_request.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
+        let last = self.last_request.load(Relaxed);
+        self.is_starved(now)
+            && self.last_request.compare_exchange(last, self.millis(now), Relaxed, Relaxed).is_ok()
     }
 
     /// The time that another request would take, as far as it can be known, beside those `in_flight`, in microseconds by

@@ -231,17 +231,26 @@ impl OutlierRecord {
 
     /// For a request: whether it is the one that finds out. It must say how that ended, or [`Self::give_up`].
     pub fn claim(&self, may: MayProbe, now: Instant) -> bool {
-        let may_now = match may {
-            MayProbe::Never => false,
-            MayProbe::Late => now >= self.ejection.lock().until + PATIENCE,
-            MayProbe::AtOnce => true,
-        };
         let (from, to) = (Phase::HalfOpen as u8, Phase::Probing as u8);
-        let is_claimed = may_now && self.phase.compare_exchange(from, to, Relaxed, Relaxed).is_ok();
+        let is_claimed =
+            self.may_now(may, now) && self.phase.compare_exchange(from, to, Relaxed, Relaxed).is_ok();
         if is_claimed {
             self.is_costly.store(may == MayProbe::Late, Relaxed);
         }
         is_claimed
+    }
+
+    /// For somebody who only asks: whether a request would be the one that finds out.
+    pub fn is_free_for(&self, may: MayProbe, now: Instant) -> bool {
+        self.may_now(may, now) && self.phase() == Phase::HalfOpen
+    }
+
+    fn may_now(&self, may: MayProbe, now: Instant) -> bool {
+        match may {
+            MayProbe::Never => false,
+            MayProbe::Late => now >= self.ejection.lock().until + PATIENCE,
+            MayProbe::AtOnce => true,
+        }
     }
 
     /// How long the failed request that was to find out took; `None`: it could not be sent again.

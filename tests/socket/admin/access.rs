@@ -138,7 +138,7 @@ fn a_network_address_needs_a_token() {
     let proxy = Proxy::to([&endpoint]).admin("listen: '0.0.0.0:0', token: s3cret-s3cret-s3cret").start();
     let port = admin_address(&proxy).rsplit(':').next().unwrap().to_owned();
     let address = format!("127.0.0.1:{port}");
-    for path in ["/status", "/metrics"] {
+    for path in ["/status", "/metrics", "/api/v1/explain?url=http%3A%2F%2Fa.example%2F"] {
         for fields in [
             "",
             "Authorization: Bearer wrong\r\n",
