@@ -96,8 +96,26 @@ fn connects_that_fail_cost_nothing_of_the_budget() {
 /// While endpoints reset and refuse, and everything is retried that may be.
 #[test]
 fn no_post_of_ten_thousand_reaches_an_endpoint_twice() {
+    no_post_reaches_an_endpoint_twice(10_000, &["outliers: off"]);
+}
+
+/// With all that a pool can do.
+#[test]
+#[ignore = "takes minutes: make chaos"]
+fn no_post_of_a_hundred_thousand_reaches_an_endpoint_twice() {
+    let settings = [
+        "balance: least_requests",
+        "slow_start: 1s",
+        "outliers: { time: 1s }",
+        "limits: { requests: 100, queue: 100 }",
+        "when_none_healthy: { wait: 10s }",
+    ];
+    no_post_reaches_an_endpoint_twice(100_000, &settings);
+}
+
+fn no_post_reaches_an_endpoint_twice(posts: usize, settings: &[&str]) {
     const CLIENTS: usize = 8;
-    const EACH: usize = 1250;
+    let each = posts / CLIENTS;
     let resets = Endpoint::scripted("resets", |exchange| {
         exchange.drain_body();
         match exchange.number() % 3 {
@@ -107,9 +125,10 @@ fn no_post_of_ten_thousand_reaches_an_endpoint_twice() {
     });
     let endpoints =
         [nobody_listens(), resets, Endpoint::scripted("busy", unavailable), Endpoint::named("well")];
-    let proxy = Proxy::to(&endpoints)
-        .with("retry: { limit: 5, on: [connect, reset, timeout, 503], budget: off }")
-        .with("outliers: off")
+    let retry = "retry: { limit: 5, on: [connect, reset, timeout, 503], budget: off, hedge: 50ms }";
+    let proxy = settings
+        .iter()
+        .fold(Proxy::to(&endpoints).with(retry), |proxy, setting| proxy.with(setting))
         .access_log("output: off")
         .start();
     let address = proxy.address();
@@ -118,7 +137,7 @@ fn no_post_of_ten_thousand_reaches_an_endpoint_twice() {
             let address = address.clone();
             thread::spawn(move || {
                 let mut connection = crate::harness::Client::connect(&address);
-                for number in 0..EACH {
+                for number in 0..each {
                     let response = connection.upload("POST", &format!("/{client}/{number}"), b"once");
                     if response.header("connection").is_some_and(|value| value == "close") {
                         connection = crate::harness::Client::connect(&address);
@@ -132,7 +151,7 @@ fn no_post_of_ten_thousand_reaches_an_endpoint_twice() {
     for seen in endpoints.iter().flat_map(Endpoint::requests) {
         *arrived.entry(seen.target().to_owned()).or_default() += 1;
     }
-    assert_eq!(arrived.len(), CLIENTS * EACH);
+    assert_eq!(arrived.len(), CLIENTS * each);
     let twice: Vec<_> = arrived.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
 }
