@@ -12,6 +12,7 @@ mod http1_reader;
 mod http1_writer;
 mod http2;
 mod transfer;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use http1_reader::Http1Reader;
 pub use http1_writer::Http1Writer;
 pub use http2::{Http2Reader, Http2Writer};
 pub use transfer::{Transfer, TransferError, WaitsFor};
+pub use whole::{BodyCollector, WholeBody};
 
 /// Where bytes are that have arrived, and have not been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::body::{BodySink, BodySource};
 use crate::config;
 use crate::exchange::{Edits, Failed, ResponseScope};
-use crate::message::{RequestFields, ResponseHead};
+use crate::message::{Framing, RequestFields, ResponseHead};
 use crate::pool::Endpoint;
 use crate::worker::Worker;
 
@@ -94,6 +94,8 @@ pub trait EndpointStream: BodySource + BodySink + Sized + 'static {
 pub struct OutgoingRequest<'a, R> {
     pub request: &'a R,
     pub edits: &'a Edits,
+    /// How its body is delimited, which may differ from what the client has sent.
+    pub framing: Framing,
     /// The host and port to send where neither the head nor an edit names one.
     pub host: &'a str,
     /// Ask the endpoint for another protocol, as the client does.

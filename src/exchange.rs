@@ -347,11 +347,11 @@ impl Exchange {
         self.wishes = wishes.map(Box::new);
         self.set_priority(&route.priority, head);
         self.size.fits_route(&route.limits)?;
-        self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
+        self.body_limit = limits::of_body(route, &self.listener().limits);
         let announced =
             head.header_text(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         if announced.is_some_and(|length| self.body_limit.is_some_and(|limit| length > limit)) {
-            return Err(Failure::BodyTooLarge);
+            return Err(self.body_too_large());
         }
         Ok(())
     }
@@ -730,9 +730,28 @@ impl Exchange {
         }
         match self.body_limit {
             // A tunnel's bytes are no body; a request that only asks for an upgrade may have one.
-            Some(limit) if self.record.bytes_in > limit && !self.tunnel => Err(Failure::BodyTooLarge),
+            Some(limit) if self.record.bytes_in > limit && !self.tunnel => Err(self.body_too_large()),
             _ => Ok(()),
         }
+    }
+
+    /// The failure of a body that is larger than `body_limit`.
+    fn body_too_large(&mut self) -> Failure {
+        if self.body_limit.is_some() && self.body_limit == self.route().and_then(|route| route.buffer_request)
+        {
+            self.record.unusual_mut().detail = Some("more than buffer_request".into());
+        }
+        Failure::BodyTooLarge
+    }
+
+    /// Whether the endpoint gets the request once its body is whole.
+    pub fn buffers_body(&self) -> bool {
+        self.route().is_some_and(|route| route.buffer_request.is_some())
+    }
+
+    /// Records how long that has taken.
+    pub fn buffered(&mut self, took: Duration) {
+        self.record.unusual_mut().buffered = Some(took);
     }
 
     /// Whether a piece of its body has gone to the endpoint of the attempt under way.

@@ -11,9 +11,11 @@
 )]
 
 mod attempt;
+mod buffer;
 mod client_watch;
 mod expectation;
 mod hedge;
+mod interim;
 mod local_reply;
 mod min_body_rate;
 mod new_body;

@@ -45,6 +45,8 @@ pub struct Route {
     pub rewrite: Option<Arc<Rewrite>>,
     pub request_headers: Option<Arc<HeaderEdits>>,
     pub limits: RouteLimits,
+    /// Endpoints get requests once their bodies are whole, and not larger than so many bytes; `None`: at once.
+    pub buffer_request: Option<u64>,
     pub timeout: Option<Duration>,
     pub timeout_header: Option<HeaderName>,
     pub access: Access,
@@ -144,6 +146,7 @@ impl Snapshot {
                     rewrite: route.rewrite.clone(),
                     request_headers: route.request_headers.clone(),
                     limits: route.limits,
+                    buffer_request: route.buffer_request,
                     timeout: route.timeout,
                     timeout_header: route.timeout_header.clone(),
                     access: route.access.clone(),

@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 
 use super::BodySource;
+use super::whole::fields;
 use crate::http1::chunked::may_follow;
 
 /// Bodies that are longer, in bytes, cannot be sent again.
@@ -201,10 +202,7 @@ impl<B: Buf + From<Bytes>> Http2Writer<B> {
 
     fn end(&mut self, source: &impl BodySource) -> io::Result<()> {
         self.ended = true;
-        let trailers = source.trailers().filter_map(|(name, value)| {
-            Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
-        });
-        let trailers: HeaderMap = trailers.collect();
+        let trailers = fields(source.trailers());
         match trailers.is_empty() {
             true => self.stream.send_data(Bytes::new().into(), true),
             false => self.stream.send_trailers(trailers),

@@ -222,6 +222,7 @@ impl Compiler<'_> {
             rewrite: None,
             request_headers: None,
             limits: RouteLimits::default(),
+            buffer_request: None,
             timeout: None,
             timeout_header: None,
             retry: RetryOverrides::default(),

@@ -332,6 +332,8 @@ pub struct Route {
     /// `None`: none but those that every request has.
     pub request_headers: Option<Arc<HeaderEdits>>,
     pub limits: RouteLimits,
+    /// Endpoints get requests once their bodies are whole; the largest, in bytes (413 above). `None`: at once.
+    pub buffer_request: Option<u64>,
     /// From the arrival of a request's head to the last byte of its response; `None`: no limit.
     pub timeout: Option<Duration>,
     /// The field in which clients may ask for less.

@@ -362,6 +362,10 @@ section! {
         request_headers: RequestHeadersSection, optional;
         /// How large its requests may be, where that differs from the listener's `limits`, and how many at a time.
         limits: RouteLimitsSection = {};
+        /// Its endpoints get a request once its body is whole, of at most this size; a larger one is answered 413. So no
+        /// endpoint is kept busy by a slow upload. The body is kept in memory, until the response begins. `off`: the body
+        /// goes on as it comes.
+        buffer_request: OrOff<SizeIn<1024, { 1024 * 1024 * 1024 }>> = "off";
         /// Whose requests are served first where requests wait, and are shed last: `high`, `normal`, `low`, or
         /// `{ header: X-Priority }`, a field of the request with one of these values; any other value is `normal`.
         priority: PriorityForm = "normal";

@@ -367,7 +367,7 @@ impl<const MIN: u64, const MAX: u64> Scalar for SizeIn<MIN, MAX> {
 }
 
 /// A size in the largest unit in which it is a whole number.
-fn in_units(bytes: u64) -> String {
+pub(crate) fn in_units(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{bytes}B"), |(unit, name)| format!("{}{name}", bytes / unit))

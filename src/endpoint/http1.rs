@@ -116,7 +116,7 @@ impl EndpointStream for Http1Endpoint {
         connection: Connection,
         outgoing: &OutgoingRequest<'_, R>,
     ) -> Result<Self, Failed> {
-        let framing = outgoing.request.framing();
+        let framing = outgoing.framing;
         let form = RequestForm {
             edits: outgoing.edits,
             framing,

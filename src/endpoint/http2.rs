@@ -108,7 +108,7 @@ impl EndpointStream for Http2Endpoint {
         permit: StreamPermit,
         outgoing: &OutgoingRequest<'_, R>,
     ) -> Result<Self, Failed> {
-        let has_no_body = outgoing.request.framing() == Framing::None;
+        let has_no_body = outgoing.framing == Framing::None;
         let head = request::head(outgoing, scope.pool().tls.is_some())
             .map_err(|error| Failed::new(Failure::Internal, error.to_string()))?;
         let (future, sink) = permit.sender().send_request(head, has_no_body).map_err(|error| {

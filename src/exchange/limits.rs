@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::config::{Limits, RouteBodyLimit, RouteLimits};
+use crate::snapshot::Route;
 
 /// The size of a request's head.
 #[derive(Debug, Default, Clone, Copy)]
@@ -38,11 +39,12 @@ impl HeadSize {
     }
 }
 
-/// The largest body in bytes; `None`: no limit.
-pub(super) fn of_body(route: &RouteLimits, listener: &Limits) -> Option<u64> {
-    match route.body {
+/// The largest body in bytes; `None`: no limit. What is buffered must fit the buffer.
+pub(super) fn of_body(route: &Route, listener: &Limits) -> Option<u64> {
+    let limit = match route.limits.body {
         RouteBodyLimit::Inherit => listener.body_bytes,
         RouteBodyLimit::Off => None,
         RouteBodyLimit::Bytes(limit) => Some(limit),
-    }
+    };
+    limit.into_iter().chain(route.buffer_request).min()
 }

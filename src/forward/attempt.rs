@@ -5,23 +5,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::header;
-
+use super::buffer::upload_failure;
 use super::client_watch::ClientWatch;
 use super::expectation::Expectation;
 use super::hedge::{Hedge, HedgeEvent};
-use super::local_reply::{Continue, PendingBody};
+use super::interim::{expects_continue, flush, send_continue};
 use super::min_body_rate::MinBodyRate;
 use super::new_body::NewSource;
 use super::request::circumstances;
 use super::{ClientStream, tunnel};
-use crate::body::{ReadError, Transfer, TransferError, WaitsFor};
+use crate::body::{ReadError, Transfer, TransferError, WaitsFor, WholeBody};
 use crate::config::{self, Listener};
 use crate::endpoint::EndpointStream;
 use crate::exchange::{Exchange, Failed, Failure, ResponseAction, ResponseScope};
-use crate::message::{Framing, RequestFields, ResponseHead, Version};
+use crate::message::{RequestFields, ResponseHead};
 use crate::routing::RequestHead;
-use crate::worker::deadline::Elapsed;
 
 /// The most interim responses before a final one (RFC 9110, section 15.2).
 pub(super) const INTERIM_MAX: usize = 20;
@@ -74,6 +72,10 @@ pub struct Attempt<'a, C, E: EndpointStream> {
     scope: &'a Arc<ResponseScope>,
     pool: &'a config::Pool,
     upload: Transfer,
+    /// The request's body, if it was received before; shared with `kept` until a response goes to the client.
+    body: Option<Box<WholeBody>>,
+    /// The same, for another attempt.
+    kept: &'a mut Option<Box<WholeBody>>,
     /// The endpoint has the whole request, or takes no more of it.
     uploaded: bool,
     rate: MinBodyRate,
@@ -98,6 +100,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         endpoint: E,
         listener: &'a Listener,
         scope: &'a Arc<ResponseScope>,
+        kept: &'a mut Option<Box<WholeBody>>,
     ) -> Self {
         let limit = exchange.attempt_timeout().zip(exchange.attempt_began());
         Self {
@@ -111,6 +114,8 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             scope,
             pool: scope.pool(),
             upload: Transfer::default(),
+            body: kept.clone(),
+            kept,
             uploaded: false,
             rate: MinBodyRate::new(listener.limits.body_rate),
             waits: Waits::Nothing,
@@ -126,7 +131,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         let answered = self.response(sent).await;
         let now = self.client.tick();
         answered?;
-        let (status, circumstances) = (self.status(), circumstances(self.client, false));
+        let (status, circumstances) = (self.status(), circumstances(self.client, self.kept.is_some(), false));
         let response = self.endpoint.response();
         let after = if status >= 500 { retry_after(&response) } else { None };
         let action = self.exchange.response_head(status, after, circumstances, now);
@@ -146,7 +151,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     /// Sends the request, as far as the endpoint takes it, and reads the final response's head. Forwards interim
     /// responses.
     async fn response(&mut self, sent: &mut Sent) -> Result<(), Failed> {
-        if !sent.go_on && self.client_expects_continue() {
+        if !sent.go_on && expects_continue(self.client) {
             match E::ASKS_FOR_BODY {
                 true => self.expectation.begin(),
                 false => Box::pin(self.send_continue(sent)).await?,
@@ -212,48 +217,15 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.flush().await
     }
 
-    /// Whether the client waits for `100 Continue` (RFC 9110, section 10.1.1).
-    fn client_expects_continue(&self) -> bool {
-        let head = self.client.request();
-        let expects =
-            head.header(&header::EXPECT).is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue"));
-        expects && head.version() != Version::Http10 && head.framing() != Framing::None
-    }
-
     async fn send_continue(&mut self, sent: &mut Sent) -> Result<(), Failed> {
-        sent.go_on = true;
-        self.client.send_interim(&Continue, &Default::default());
-        self.flush().await
+        self.waits = Waits::Nothing;
+        send_continue(self.client, sent, self.listener.timeouts.write).await
     }
 
     /// Waits until the interim responses have been sent.
     async fn flush(&mut self) -> Result<(), Failed> {
-        let client = &mut *self.client;
-        if !client.has_pending() {
-            self.waits = Waits::Nothing;
-            return Ok(());
-        }
-        let limit = self.listener.timeouts.write;
-        client.timer().set(limit);
-        let flushed = poll_fn(|context| {
-            while client.has_pending() {
-                match client.poll_send(context, &mut PendingBody) {
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Ok(Err(error))),
-                    Poll::Pending => return client.timer().poll_passed(context).map(|()| Err(Elapsed)),
-                }
-            }
-            Poll::Ready(Ok(Ok(())))
-        })
-        .await;
-        self.client.timer().clear();
         self.waits = Waits::Nothing;
-        match flushed {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failed::of_client(Failure::ClientGone, error.to_string())),
-            // Of the client, even at the deadline of the request: no local reply may follow a part of a response.
-            Err(Elapsed) => Err(Failed::of_client(Failure::ClientStalled, None)),
-        }
+        flush(self.client, self.listener.timeouts.write).await
     }
 
     fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Failed>> {
@@ -348,23 +320,20 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         if self.uploaded {
             return Ok(());
         }
-        let Self { upload, client, endpoint, exchange, .. } = self;
+        let Self { upload, client, body, endpoint, exchange, .. } = self;
         let mut count = |bytes| exchange.request_body(bytes);
-        match upload.poll(context, *client, endpoint, &mut count) {
+        let moved = match body {
+            None => upload.poll(context, *client, endpoint, &mut count),
+            Some(body) => upload.poll(context, &mut **body, endpoint, &mut count),
+        };
+        match moved {
             Poll::Pending => Ok(()),
             // An endpoint that takes no more of the body may have answered.
             Poll::Ready(Ok(()) | Err(TransferError::Sink(_))) => {
-                self.uploaded = true;
+                (self.uploaded, self.body) = (true, None);
                 Ok(())
             }
-            Poll::Ready(Err(TransferError::Source(ReadError::Cut(reason)))) => {
-                let reason = reason.unwrap_or_else(|| "closed in the middle of its body".to_owned());
-                Err(Failed::of_client(Failure::ClientGone, reason))
-            }
-            Poll::Ready(Err(TransferError::Source(ReadError::Malformed(reason)))) => {
-                Err(Failed::of_client(Failure::BadRequest, reason))
-            }
-            Poll::Ready(Err(TransferError::Refused(failure))) => Err(Failed::of_client(failure, None)),
+            Poll::Ready(Err(error)) => Err(upload_failure(error)),
         }
     }
 
@@ -420,10 +389,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             return Failed::new(Failure::ResponseTimeout, "longer than retry.attempt_timeout".to_owned());
         }
         match self.waits {
-            Waits::RequestBody if self.rate.is_slow(Instant::now(), self.listener.timeouts.body) => {
-                Failed::of_client(Failure::RequestTimeout, "slower than limits.body_rate".to_owned())
-            }
-            Waits::RequestBody => Failed::of_client(Failure::RequestTimeout, None),
+            Waits::RequestBody => self.rate.failure(Instant::now(), self.listener.timeouts.body),
             Waits::EndpointWrite => Failure::RequestWriteTimeout.into(),
             Waits::Nothing | Waits::Response => Failure::ResponseTimeout.into(),
             Waits::ResponseBody => Failed::new(Failure::ResponseCut, "nothing came for too long".to_owned()),
@@ -497,6 +463,8 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         drop(response);
         self.endpoint.begin_body();
         self.exchange.release_snapshot();
+        // No other attempt can follow.
+        *self.kept = None;
         Ok(())
     }
 

@@ -91,7 +91,7 @@ impl<E: EndpointStream> Hedge<E> {
                     let carrier = ready!(connects.as_mut().poll(context))?;
                     client.tick();
                     let endpoint =
-                        exchange.beside(|exchange| open::begin(client, exchange, scope, carrier))?;
+                        exchange.beside(|exchange| open::begin(client, exchange, scope, carrier, None))?;
                     *self = Self::Sent { endpoint, upload: Transfer::default(), interim: 0 };
                 }
                 Self::Sent { endpoint, upload, interim } => {

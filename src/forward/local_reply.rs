@@ -3,12 +3,12 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::HeaderMap;
 
 use super::request::Request;
 use super::{ClientStream, Ending};
-use crate::body::{BodySource, ReadError, Transfer};
+use crate::body::{BodySource, ReadError, Transfer, WholeBody};
 use crate::exchange::{Circumstances, Edits, Failed, Failure, LocalReply};
 use crate::message::{Framing, RequestFields, ResponseHead, of_response};
 use crate::routing::RequestHead;
@@ -42,13 +42,13 @@ impl<C: ClientStream> Request<'_, C> {
             reply.onward(head.method(), head.version())
         };
         self.client.send_head(&reply, &Edits::default(), onward);
-        let ending = self.send(&mut ReplyBody { data: body, trailers: HeaderMap::new() }).await;
+        let ending = self.send(&mut WholeBody { data: body, trailers: HeaderMap::new() }).await;
         self.client.tick();
         ending
     }
 
     /// Sends `body` after the head, within `timeouts.write`.
-    async fn send(&mut self, body: &mut ReplyBody) -> Ending {
+    async fn send(&mut self, body: &mut WholeBody) -> Ending {
         let Self { client, sent, listener, .. } = self;
         let mut transfer = Transfer::default();
         client.timer().set(listener.timeouts.write);
@@ -75,7 +75,7 @@ impl<C: ClientStream> Request<'_, C> {
         }
         self.exchange.failed(failure, detail);
         match self.exchange.grpc_end(failure) {
-            Some(trailers) => self.send(&mut ReplyBody { data: Bytes::new(), trailers }).await,
+            Some(trailers) => self.send(&mut WholeBody { data: Bytes::new(), trailers }).await,
             None => Ending::Broken(failure),
         }
     }
@@ -159,40 +159,6 @@ impl ResponseHead for Continue {
 fn reason(status: u16) -> &'static [u8] {
     let status = http::StatusCode::from_u16(status).ok();
     status.and_then(|status| status.canonical_reason()).unwrap_or_default().as_bytes()
-}
-
-/// A body that is complete in memory.
-#[derive(Debug, Default)]
-pub(super) struct ReplyBody {
-    pub data: Bytes,
-    pub trailers: HeaderMap,
-}
-
-impl BodySource for ReplyBody {
-    fn data(&self) -> &[u8] {
-        &self.data
-    }
-
-    fn consume(&mut self, count: usize) -> usize {
-        self.data.advance(count);
-        count
-    }
-
-    fn take(&mut self, count: usize) -> Bytes {
-        self.data.split_to(count)
-    }
-
-    fn is_last(&self) -> bool {
-        true
-    }
-
-    fn poll_fill(&mut self, _context: &mut Context<'_>, _room: usize) -> Poll<Result<(), ReadError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.trailers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
-    }
 }
 
 /// A body of which nothing ever arrives, to flush a sink's own bytes.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::exchange::{Failed, Failure};
+
 /// Measures the time that a client takes for a body against a minimum rate.
 #[derive(Debug, Clone, Copy)]
 pub struct MinBodyRate {
@@ -36,8 +38,14 @@ impl MinBodyRate {
         }
     }
 
+    /// The failure of a client that has been waited for too long.
+    pub fn failure(&self, now: Instant, pause: Duration) -> Failed {
+        let slow = self.is_slow(now, pause).then(|| "slower than limits.body_rate".to_owned());
+        Failed::of_client(Failure::RequestTimeout, slow)
+    }
+
     /// Whether the last wait ended because of the rate, not because of a pause.
-    pub fn is_slow(&self, now: Instant, pause: Duration) -> bool {
+    fn is_slow(&self, now: Instant, pause: Duration) -> bool {
         self.since.is_some_and(|since| now.saturating_duration_since(since) < pause)
     }
 }

@@ -4,21 +4,20 @@ use std::task::{Context, Poll};
 
 use http::HeaderMap;
 
-use super::local_reply::ReplyBody;
-use crate::body::{BodyEncoder, BodySink, BodySource, EncodedBody, Transfer, TransferError};
+use crate::body::{BodyEncoder, BodySink, BodySource, EncodedBody, Transfer, TransferError, WholeBody};
 use crate::exchange::{Failed, Failure, NewBody};
 use crate::message::{Framing, Onward};
 
 /// Where the bytes come from.
 pub(super) enum NewSource {
-    Page(ReplyBody),
+    Page(WholeBody),
     Encoded(BodyEncoder),
 }
 
 impl NewSource {
     pub fn new(body: NewBody) -> Result<Self, Failed> {
         match body {
-            NewBody::Page(data) => Ok(Self::Page(ReplyBody { data, trailers: HeaderMap::new() })),
+            NewBody::Page(data) => Ok(Self::Page(WholeBody { data, trailers: HeaderMap::new() })),
             NewBody::Encoded { encoding, level } => match BodyEncoder::new(encoding, level) {
                 Ok(encoder) => Ok(Self::Encoded(encoder)),
                 Err(error) => Err(Failed::new(Failure::Internal, format!("{encoding:?}: {error}"))),

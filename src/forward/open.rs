@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::header;
+
 use super::ClientStream;
 use super::client_watch::ClientWatch;
+use crate::body::WholeBody;
 use crate::endpoint::{EndpointStream, OutgoingRequest};
 use crate::exchange::{Exchange, Failed, Failure, ResponseScope};
-use crate::message::RequestFields;
+use crate::message::{Framing, RequestFields};
 use crate::worker::deadline::Timer;
 
 /// The stream to the endpoint of the exchange's attempt.
@@ -18,6 +21,7 @@ pub async fn stream<E: EndpointStream>(
     client: &mut impl ClientStream,
     exchange: &mut Exchange,
     scope: &Arc<ResponseScope>,
+    body: Option<&WholeBody>,
 ) -> Result<E, Failed> {
     let endpoint = exchange.endpoint().ok_or(Failure::Internal)?;
     let carrier = match E::take_carrier(client.worker(), endpoint, scope.pool(), client.now()) {
@@ -29,15 +33,16 @@ pub async fn stream<E: EndpointStream>(
             Box::pin(in_time(client, opened, limit)).await?
         }
     };
-    begin(client, exchange, scope, carrier)
+    begin(client, exchange, scope, carrier, body)
 }
 
-/// Writes the request's head to a carrier.
+/// Writes the request's head to a carrier; `body`: it was received before, as a whole.
 pub fn begin<E: EndpointStream>(
     client: &impl ClientStream,
     exchange: &mut Exchange,
     scope: &Arc<ResponseScope>,
     carrier: E::Carrier,
+    body: Option<&WholeBody>,
 ) -> Result<E, Failed> {
     exchange.connected(E::is_reused(&carrier), client.now());
     exchange.request_body_again();
@@ -46,7 +51,15 @@ pub fn begin<E: EndpointStream>(
     let mut edits = worker.memory.edits.take();
     exchange.request_edits(&request, request.connection(), &mut edits);
     let upgrade = request.is_upgrade() && exchange.is_upgrade();
-    let outgoing = OutgoingRequest { request: &request, edits: &edits, host, upgrade };
+    let mut framing = request.framing();
+    if let Some(body) = body {
+        edits.remove(header::EXPECT);
+        // Many endpoints read no chunks.
+        if body.trailers.is_empty() {
+            framing = Framing::Length(body.data.len() as u64);
+        }
+    }
+    let outgoing = OutgoingRequest { request: &request, edits: &edits, framing, host, upgrade };
     let begun = E::begin(worker, scope, carrier, &outgoing);
     worker.memory.edits.set(edits);
     begun

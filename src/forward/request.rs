@@ -10,7 +10,7 @@ use super::attempt::{Answered, Attempt, Sent};
 use super::client_watch::ClientWatch;
 use super::{ClientStream, Ending, open};
 use crate::auth::Check;
-use crate::body::{Backlog, ReadError};
+use crate::body::{Backlog, ReadError, WholeBody};
 use crate::endpoint::EndpointStream;
 use crate::endpoint::http1::Http1Endpoint;
 use crate::endpoint::http2::Http2Endpoint;
@@ -31,6 +31,8 @@ pub(super) struct Request<'a, C> {
     pub listener: Arc<OwnListener>,
     pub exchange: Exchange,
     pub sent: Sent,
+    /// Its body, if it was received before an endpoint was chosen.
+    pub body: Option<Box<WholeBody>>,
 }
 
 /// The result of an attempt.
@@ -99,7 +101,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
             exchange.record_queue_time(queued);
             client.tick();
         }
-        Self { client, listener, exchange, sent: Sent::default() }
+        Self { client, listener, exchange, sent: Sent::default(), body: None }
     }
 
     fn admit(&mut self) -> Result<Admitted, Failed> {
@@ -157,6 +159,11 @@ impl<'a, C: ClientStream> Request<'a, C> {
             if let Err(failed) = Box::pin(self.empty_body_ends()).await {
                 return Box::pin(self.fail(failed)).await;
             }
+        }
+        if self.exchange.buffers_body()
+            && let Err(failed) = Box::pin(self.buffer_body()).await
+        {
+            return Box::pin(self.fail(failed)).await;
         }
         if self.exchange.is_repeatable() {
             self.client.keep_body();
@@ -246,7 +253,8 @@ impl<'a, C: ClientStream> Request<'a, C> {
         match admitted {
             Admitted::Forward => {
                 self.put_new_path()?;
-                self.check_protocols().map(|()| None)
+                self.check_protocols()?;
+                self.buffer_body().await.map(|()| None)
             }
             Admitted::Reply(reply) => Ok(Some(self.reply(reply).await)),
             Admitted::Authenticate(_) => Err(Failure::Internal.into()),
@@ -300,11 +308,12 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     async fn attempt_over<E: EndpointStream>(&mut self, scope: &Arc<ResponseScope>) -> Outcome {
-        let stream = match open::stream::<E>(self.client, &mut self.exchange, scope).await {
+        let Self { client, exchange, body, .. } = self;
+        let stream = match open::stream::<E>(*client, exchange, scope, body.as_deref()).await {
             Ok(stream) => stream,
             Err(failed) => return self.attempt_failed(failed),
         };
-        let mut attempt = Attempt::new(self.client, &mut self.exchange, stream, &self.listener, scope);
+        let mut attempt = Attempt::new(*client, exchange, stream, &self.listener, scope, body);
         let answered = attempt.run(&mut self.sent).await;
         attempt.finish(&answered);
         self.conclude(answered)
@@ -322,7 +331,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
 
     /// Decides what follows an attempt that failed before the client got a response's head.
     fn attempt_failed(&mut self, failed: Failed) -> Outcome {
-        let circumstances = circumstances(self.client, failed.stale);
+        let circumstances = circumstances(self.client, self.body.is_some(), failed.stale);
         let (detail, now) = (failed.detail.as_deref(), self.client.now());
         let may_follow =
             !failed.of_client && self.exchange.attempt_failed(failed.failure, detail, circumstances, now);
@@ -340,6 +349,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 }
 
-pub(super) fn circumstances(client: &impl ClientStream, stale: bool) -> Circumstances {
-    Circumstances { replayable: client.can_rewind(), reused: stale, response_begun: false }
+/// `kept`: the whole body is in memory.
+pub(super) fn circumstances(client: &impl ClientStream, kept: bool, stale: bool) -> Circumstances {
+    Circumstances { replayable: kept || client.can_rewind(), reused: stale, response_begun: false }
 }

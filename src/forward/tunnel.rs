@@ -8,9 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::ClientStream;
-use super::local_reply::ReplyBody;
 use super::websocket_frames::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
-use crate::body::{Backlog, BodySink, BodySource, ReadError, Transfer, TransferError};
+use crate::body::{Backlog, BodySink, BodySource, ReadError, Transfer, TransferError, WholeBody};
 use crate::endpoint::EndpointStream;
 use crate::part::Part;
 use crate::worker::deadline::Phase;
@@ -138,7 +137,7 @@ impl Flow {
     /// Sends a last frame, if one may follow. The rest of the source is dropped.
     fn end(&mut self, context: &mut Context<'_>, to: &mut impl BodySink, last: &'static [u8]) {
         if self.may_end() && !self.is_cut && !to.is_done() {
-            let mut last = ReplyBody { data: Bytes::from_static(last), ..ReplyBody::default() };
+            let mut last = WholeBody { data: Bytes::from_static(last), ..WholeBody::default() };
             // Tried once: a sink that takes nothing is not waited for.
             let _ = to.poll_send(context, &mut last);
         }

@@ -13,6 +13,7 @@ mod actions;
 mod admin;
 mod auth;
 mod balance;
+mod buffering;
 mod chaos;
 mod check_against;
 mod client_faults;

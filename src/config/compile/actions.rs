@@ -88,6 +88,7 @@ impl Compiler<'_> {
             ("retry", section.retry.span, section.retry.written),
             ("upgrades", section.upgrades.span, section.upgrades.written),
             ("expected_statuses", section.expected_statuses.span, section.expected_statuses.written),
+            ("buffer_request", section.buffer_request.span, section.buffer_request.written),
             ("limits.requests", section.limits.requests.span, section.limits.requests.written),
         ];
         for (key, span, _) in written.into_iter().filter(|(.., is_written)| *is_written) {

@@ -4,7 +4,8 @@ use super::Compiler;
 use super::queues::queue_limits;
 use crate::config::decode::OrOff;
 use crate::config::model::{Listener, QueuedLimit, RouteBodyLimit, RouteLimits};
-use crate::config::raw::RouteLimitsSection;
+use crate::config::raw::{RouteLimitsSection, RouteSection};
+use crate::config::scalar::in_units;
 use crate::config::source::Span;
 
 /// The widest limits of all listeners.
@@ -66,6 +67,24 @@ impl Compiler<'_> {
         }
     }
 
+    /// The largest body that is buffered; `None`: none is.
+    pub(super) fn buffer_request(&mut self, section: &RouteSection, body: RouteBodyLimit) -> Option<u64> {
+        let most = section.buffer_request.as_option()?.0;
+        let is_more = match body {
+            RouteBodyLimit::Inherit => false,
+            RouteBodyLimit::Off => true,
+            RouteBodyLimit::Bytes(limit) => limit > most,
+        };
+        if let (true, Some(written)) = (is_more, &section.limits.body_size) {
+            let most = in_units(most);
+            let message =
+                format!("`buffer_request` keeps at most {most} of a body, and more is answered 413");
+            let remedy = format!("write {most} or less, remove it, or raise `buffer_request`");
+            self.diagnostics.error(written.span, message, remedy);
+        }
+        Some(most)
+    }
+
     /// A listener applies its own limit before the route is known, so a wider one would never take effect.
     fn bounded(
         &mut self,
@@ -93,10 +112,5 @@ fn count(number: usize) -> String {
 
 /// A size as the file writes it.
 fn size(bytes: usize) -> String {
-    const KIB: usize = 1024;
-    match bytes {
-        bytes if bytes % (KIB * KIB) == 0 => format!("{}MiB", bytes / KIB / KIB),
-        bytes if bytes % KIB == 0 => format!("{}KiB", bytes / KIB),
-        bytes => format!("{bytes}B"),
-    }
+    in_units(bytes as u64)
 }

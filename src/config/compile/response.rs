@@ -49,7 +49,7 @@ impl Compiler<'_> {
         policy.shared()
     }
 
-    /// Refuses what the engine `pingora` does not do with responses.
+    /// Refuses what the engine `pingora` does not do with requests and responses.
     fn check_native(&mut self, section: &RouteSection, listeners: &[Listener]) {
         if !listeners.iter().any(|listener| listener.engine == Engine::Pingora) {
             return;
@@ -58,6 +58,7 @@ impl Compiler<'_> {
         for (key, span, written) in [
             ("compress", section.compress.span, is_compressed),
             ("intercept_errors", section.intercept_errors.span, section.intercept_errors.0),
+            ("buffer_request", section.buffer_request.span, section.buffer_request.as_option().is_some()),
         ] {
             if written {
                 let message = format!("a listener has `engine: pingora`, which has no `{key}`");

@@ -36,12 +36,7 @@ impl Compiler<'_> {
         let mut names: HashMap<Arc<str>, Span> = HashMap::new();
         let pools = Pools::of(file);
         let widest = WidestLimits::of(listeners);
-        let mut path_rules: Vec<PathRules> = Vec::new();
-        for listener in listeners {
-            if !path_rules.contains(&listener.paths) {
-                path_rules.push(listener.paths);
-            }
-        }
+        let path_rules = path_rules(listeners);
         for section in list.iter() {
             let name = self.route_name(section, list.length == 1, &mut names);
             let matches = self.matches(&section.r#match);
@@ -58,6 +53,7 @@ impl Compiler<'_> {
             let request_headers =
                 request_headers.and_then(|written| self.request_headers(written, &mut groups, strips));
             let limits = self.route_limits(&section.limits, widest.as_ref());
+            let buffer_request = self.buffer_request(section, limits.body);
             if let (Some(name), Some(matches), Some(action)) = (name, matches, action) {
                 self.check_answered_here(section, &action);
                 let timeout = section.timeout.as_option().map(|limit| limit.0);
@@ -77,6 +73,7 @@ impl Compiler<'_> {
                     rewrite,
                     request_headers,
                     limits,
+                    buffer_request,
                     timeout,
                     timeout_header: section.timeout_header.as_ref().map(|header| header.0.clone()),
                     retry: self.route_retry(&section.retry),
@@ -341,6 +338,17 @@ impl Conditions<'_> {
 /// In the order of the file.
 pub(super) fn pool_names(file: &FileSection) -> impl Iterator<Item = &str> + Clone {
     file.pools.iter().flat_map(|pools| &pools.entries).map(|(key, _)| key.text.as_str())
+}
+
+/// Of all listeners, each once.
+fn path_rules(listeners: &[Listener]) -> Vec<PathRules> {
+    let mut rules: Vec<PathRules> = Vec::new();
+    for listener in listeners {
+        if !rules.contains(&listener.paths) {
+            rules.push(listener.paths);
+        }
+    }
+    rules
 }
 
 fn priority(written: &PriorityForm) -> RoutePriority {

@@ -308,7 +308,7 @@ fn routes_have_limits_and_a_timeout() {
         header_count: Some(5),
         target_bytes: Some(10),
         body: RouteBodyLimit::Bytes(1_048_576),
-        requests: None,
+        ..RouteLimits::default()
     };
     assert_eq!(narrow.limits, expected);
     assert_eq!(route("limits: { body_size: off }").limits.body, RouteBodyLimit::Off);
@@ -319,6 +319,7 @@ fn routes_have_limits_and_a_timeout() {
     let queue = QueueLimits { length: 7, wait: Duration::from_secs(2), shed: None };
     assert_eq!(limited(", queue: 7, wait: 2s, shed: off"), Some(QueuedLimit { most: 9, queue }));
     assert_eq!(route("timeout: 1m30s").timeout, Some(Duration::from_secs(90)));
+    assert_eq!(route("buffer_request: 64KiB").buffer_request, Some(65_536));
 }
 
 #[test]

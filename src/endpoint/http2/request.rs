@@ -14,7 +14,7 @@ pub fn head<R: RequestFields>(
     secured: bool,
 ) -> Result<Request<()>, http::Error> {
     let OutgoingRequest { request, edits, .. } = outgoing;
-    let framing = match request.framing() {
+    let framing = match outgoing.framing {
         // `Trailer` stays, because over HTTP/2 a body of known length may have trailers.
         Framing::None => Framing::None,
         _ => Framing::Chunked,
@@ -27,7 +27,7 @@ pub fn head<R: RequestFields>(
     fields.remove(header::HOST);
     // A client that expects `100 Continue` has been sent it.
     fields.remove(header::EXPECT);
-    if let Framing::Length(length) = request.framing() {
+    if let Framing::Length(length) = outgoing.framing {
         fields.insert(header::CONTENT_LENGTH, length.into());
     }
     if request.takes_trailers() {

@@ -79,6 +79,9 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
 }
 
 fn unusual_outcome(line: &mut Object<'_>, unusual: &Unusual) {
+    if let Some(buffered) = unusual.buffered {
+        line.seconds(key!("buffered_seconds"), buffered);
+    }
     if unusual.failed_open {
         line.literal(key!("failed_open"), "true");
     }

@@ -82,6 +82,9 @@ fn details(out: &mut Vec<u8>, record: &Record) {
 }
 
 fn unusual_details(out: &mut Vec<u8>, unusual: &Unusual) {
+    if let Some(buffered) = unusual.buffered {
+        let _ = write!(out, ", body in {}", human::fine_duration(buffered));
+    }
     if let Some(auth) = &unusual.auth {
         let _ = write!(out, ", {} {}", auth.kind, auth.verdict.label());
         if let Some(user) = &auth.user {

@@ -24,6 +24,8 @@ pub struct Unusual {
     pub limited_dry_run: Option<Arc<str>>,
     /// How long an HTTP/2 request waited for its permit to begin.
     pub queued: Option<Duration>,
+    /// How long it took until the body was whole that its route buffers.
+    pub buffered: Option<Duration>,
     /// The request was sent to an unhealthy endpoint, because of `fail_open`.
     pub failed_open: bool,
     /// Its pool balances by hash, and the request has no such key: it was its turn that decided.
@@ -107,6 +109,7 @@ static NOTHING: Unusual = Unusual {
     limited: None,
     limited_dry_run: None,
     queued: None,
+    buffered: None,
     failed_open: false,
     unkeyed: false,
     sticky: None,
