@@ -59,6 +59,11 @@ pub trait BodySource {
     /// `data` is the rest of the body; trailers may follow it.
     fn is_last(&self) -> bool;
 
+    /// There are bytes that may not be sent yet, and are not in `data`.
+    fn is_paused(&self) -> bool {
+        false
+    }
+
     /// Nothing may come for a while: gives back memory that holds nothing.
     fn release(&mut self) {}
 

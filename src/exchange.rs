@@ -58,7 +58,7 @@ pub use retry::{ATTEMPTS_MAX, Circumstances};
 pub use scope::{OwnListener, RequestScope, ResponseScope};
 
 use crate::auth::Check;
-use crate::config::{self, EndpointProtocol, HostHeader, Listener};
+use crate::config::{self, EndpointProtocol, HostHeader, Listener, ResponseRate};
 use crate::pool::authorities::Authorities;
 use crate::pool::{
     Endpoint, FailureCause, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, PickRequest, Pool, StickyTag,
@@ -762,6 +762,11 @@ impl Exchange {
     /// Resets the count of body bytes: the body is sent again from its beginning.
     pub fn request_body_again(&mut self) {
         self.record.bytes_in = 0;
+    }
+
+    /// The rate at which the response's body is sent; `None`: any.
+    pub fn response_rate(&self) -> Option<ResponseRate> {
+        self.route()?.limits.response_rate
     }
 
     /// Counts a piece of the response's body.

@@ -20,6 +20,7 @@ mod local_reply;
 mod min_body_rate;
 mod new_body;
 mod open;
+mod pace;
 mod request;
 mod tunnel;
 mod websocket_frames;

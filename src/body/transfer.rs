@@ -74,7 +74,7 @@ impl Transfer {
             self.waits_for = WaitsFor::Source;
             let room = if self.delivered < BODY_BEGINNING { BODY_FIRST } else { BODY };
             let Poll::Ready(filled) = source.poll_fill(context, room) else {
-                if sink.source_idle(S::BACKLOG) {
+                if !source.is_paused() && sink.source_idle(S::BACKLOG) {
                     source.release();
                 }
                 return Poll::Pending;

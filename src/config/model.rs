@@ -617,6 +617,16 @@ pub struct RouteLimits {
     pub target_bytes: Option<usize>,
     pub body: RouteBodyLimit,
     pub requests: Option<QueuedLimit>,
+    pub response_rate: Option<ResponseRate>,
+}
+
+/// How fast the body of one response is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseRate {
+    /// Bytes a second; never 0.
+    pub rate: u64,
+    /// So many bytes come first, at any rate.
+    pub after: u64,
 }
 
 /// How many requests may be in flight at a time, and the queue of those beyond.

@@ -428,6 +428,10 @@ section! {
         /// If for 20 times this long nobody has waited for less, those that have waited for twice as long are answered
         /// 503, so that what is served is served fresh. `off`: only `queue` and `wait` bound the queue.
         shed: OrOff<NonZeroPeriod> = "5ms";
+        /// How fast the body of each response is sent, in bytes a second. `off`: as fast as endpoint and client are.
+        response_rate: OrOff<Size> = "off";
+        /// So many bytes at the beginning of each body are sent at any rate. Default: none.
+        response_rate_after: Size, optional;
     }
 }
 

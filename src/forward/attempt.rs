@@ -12,6 +12,7 @@ use super::hedge::{Hedge, HedgeEvent};
 use super::interim::{expects_continue, flush, send_continue};
 use super::min_body_rate::MinBodyRate;
 use super::new_body::NewSource;
+use super::pace::{Pace, move_at};
 use super::request::circumstances;
 use super::{ClientStream, tunnel};
 use crate::body::{ReadError, Transfer, TransferError, WaitsFor, WholeBody};
@@ -62,6 +63,8 @@ enum Waits {
     ResponseBody,
     /// That the client takes the response.
     ClientRead,
+    /// That more may be sent at the response's rate.
+    Pace,
 }
 
 pub struct Attempt<'a, C, E: EndpointStream> {
@@ -91,6 +94,8 @@ pub struct Attempt<'a, C, E: EndpointStream> {
     hedge: Option<Box<Hedge<E>>>,
     /// What the client gets in the place of the endpoint's body.
     new_body: Option<Box<NewSource>>,
+    /// `None`: the response is as fast as both sides are.
+    pace: Option<Box<Pace>>,
 }
 
 impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
@@ -123,6 +128,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             expectation: Expectation::default(),
             interim: 0,
             new_body: None,
+            pace: None,
         }
     }
 
@@ -364,6 +370,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             Waits::Nothing | Waits::Response => self.in_attempt(now, of_endpoint.response),
             Waits::ResponseBody => of_endpoint.idle,
             Waits::ClientRead => of_client.write,
+            Waits::Pace => Duration::MAX,
         };
         self.client.timer().set_from(now, limit);
     }
@@ -377,7 +384,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     fn deadline_failure(&mut self) -> Failed {
         let whole = self.client.timer().is_at_bound();
         match self.waits {
-            Waits::RequestBody | Waits::ClientRead => {}
+            Waits::RequestBody | Waits::ClientRead | Waits::Pace => {}
             _ if whole => self.endpoint.request_timed_out(),
             _ => self.endpoint.timed_out(),
         }
@@ -392,7 +399,9 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             Waits::RequestBody => self.rate.failure(Instant::now(), self.listener.timeouts.body),
             Waits::EndpointWrite => Failure::RequestWriteTimeout.into(),
             Waits::Nothing | Waits::Response => Failure::ResponseTimeout.into(),
-            Waits::ResponseBody => Failed::new(Failure::ResponseCut, "nothing came for too long".to_owned()),
+            Waits::ResponseBody | Waits::Pace => {
+                Failed::new(Failure::ResponseCut, "nothing came for too long".to_owned())
+            }
             Waits::ClientRead => Failed::of_client(Failure::ClientStalled, None),
         }
     }
@@ -405,8 +414,9 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             Waits::Nothing | Waits::Response => "waiting for the response",
             Waits::ResponseBody => "waiting for the rest of the response",
             Waits::ClientRead => "waiting for the client to take the response",
+            Waits::Pace => "sending the response at limits.response_rate",
         };
-        let of_client = matches!(self.waits, Waits::RequestBody | Waits::ClientRead);
+        let of_client = matches!(self.waits, Waits::RequestBody | Waits::ClientRead | Waits::Pace);
         Failed { of_client, ..Failed::new(Failure::RequestDeadline, waited_for.to_owned()) }
     }
 
@@ -462,6 +472,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         worker.memory.edits.set(edits);
         drop(response);
         self.endpoint.begin_body();
+        self.pace = self.exchange.response_rate().map(|rate| Box::new(Pace::new(rate, Instant::now())));
         self.exchange.release_snapshot();
         // No other attempt can follow.
         *self.kept = None;
@@ -502,6 +513,9 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             self.poll_gone(context)?;
         }
         let (waits, moved) = match download.waits_for {
+            WaitsFor::Source if self.pace.as_ref().is_some_and(|pace| pace.is_paused()) => {
+                (Waits::Pace, download.moved)
+            }
             WaitsFor::Source => (Waits::ResponseBody, download.moved || self.upload.moved),
             // Upload progress does not extend the time that the client has for reading.
             WaitsFor::Sink => (Waits::ClientRead, download.moved),
@@ -517,14 +531,14 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         context: &mut Context<'_>,
         download: &mut Transfer,
     ) -> Poll<Result<(), Failed>> {
-        let Self { client, endpoint, exchange, .. } = self;
+        let Self { client, endpoint, exchange, pace, .. } = self;
         let mut count = |bytes| {
             exchange.response_body(bytes);
             Ok(())
         };
         let moved = match &mut self.new_body {
-            None => download.poll(context, endpoint, *client, &mut count),
-            Some(body) => body.poll(context, download, endpoint, *client, &mut count),
+            None => move_at(pace, download, context, endpoint, *client, &mut count),
+            Some(body) => body.poll(pace, context, download, endpoint, *client, &mut count),
         };
         moved.map_err(|error| match error {
             TransferError::Source(ReadError::Cut(reason)) => {

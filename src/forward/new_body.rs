@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use http::HeaderMap;
 
+use super::pace::{Pace, move_at};
 use crate::body::{BodyEncoder, BodySink, BodySource, EncodedBody, Transfer, TransferError, WholeBody};
 use crate::exchange::{Failed, Failure, NewBody};
 use crate::message::{Framing, Onward};
@@ -41,6 +42,7 @@ impl NewSource {
     /// Moves it on; see [`Transfer::poll`].
     pub fn poll(
         &mut self,
+        pace: &mut Option<Box<Pace>>,
         context: &mut Context<'_>,
         transfer: &mut Transfer,
         endpoint: &mut impl BodySource,
@@ -48,10 +50,10 @@ impl NewSource {
         count: &mut impl FnMut(usize) -> Result<(), Failure>,
     ) -> Poll<Result<(), TransferError>> {
         match self {
-            Self::Page(page) => transfer.poll(context, page, sink, count),
+            Self::Page(page) => move_at(pace, transfer, context, page, sink, count),
             Self::Encoded(encoder) => {
                 let mut encoded = EncodedBody { source: endpoint, encoder };
-                transfer.poll(context, &mut encoded, sink, count)
+                move_at(pace, transfer, context, &mut encoded, sink, count)
             }
         }
     }

@@ -34,6 +34,7 @@ mod proxy_protocol;
 mod rate_limits;
 mod refusals;
 mod response_faults;
+mod response_rate;
 mod responses;
 mod retry;
 mod routing;

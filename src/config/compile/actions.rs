@@ -89,6 +89,7 @@ impl Compiler<'_> {
             ("upgrades", section.upgrades.span, section.upgrades.written),
             ("expected_statuses", section.expected_statuses.span, section.expected_statuses.written),
             ("buffer_request", section.buffer_request.span, section.buffer_request.written),
+            ("limits.response_rate", section.limits.response_rate.span, section.limits.response_rate.written),
             ("limits.requests", section.limits.requests.span, section.limits.requests.written),
         ];
         for (key, span, _) in written.into_iter().filter(|(.., is_written)| *is_written) {

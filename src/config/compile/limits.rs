@@ -3,7 +3,7 @@
 use super::Compiler;
 use super::queues::queue_limits;
 use crate::config::decode::OrOff;
-use crate::config::model::{Listener, QueuedLimit, RouteBodyLimit, RouteLimits};
+use crate::config::model::{Listener, QueuedLimit, ResponseRate, RouteBodyLimit, RouteLimits};
 use crate::config::raw::{RouteLimitsSection, RouteSection};
 use crate::config::scalar::in_units;
 use crate::config::source::Span;
@@ -60,11 +60,22 @@ impl Compiler<'_> {
                 Some(OrOff::Off) => RouteBodyLimit::Off,
                 Some(OrOff::On(size)) => RouteBodyLimit::Bytes(size.0),
             },
+            response_rate: self.response_rate(section),
             requests: section.requests.as_option().map(|most| QueuedLimit {
                 most: most.0 as usize,
                 queue: queue_limits(&section.queue, &section.wait, &section.shed),
             }),
         }
+    }
+
+    fn response_rate(&mut self, section: &RouteLimitsSection) -> Option<ResponseRate> {
+        let rate = section.response_rate.as_option();
+        if let (None, Some(after)) = (rate, &section.response_rate_after) {
+            let message = "there is no `response_rate` that would begin behind these bytes";
+            self.diagnostics.error(after.span, message, "add `response_rate`, or remove it");
+        }
+        let after = section.response_rate_after.as_ref().map_or(0, |after| after.0);
+        rate.map(|rate| ResponseRate { rate: rate.0, after })
     }
 
     /// The largest body that is buffered; `None`: none is.

@@ -58,6 +58,11 @@ impl Compiler<'_> {
         for (key, span, written) in [
             ("compress", section.compress.span, is_compressed),
             ("intercept_errors", section.intercept_errors.span, section.intercept_errors.0),
+            (
+                "limits.response_rate",
+                section.limits.response_rate.span,
+                section.limits.response_rate.as_option().is_some(),
+            ),
             ("buffer_request", section.buffer_request.span, section.buffer_request.as_option().is_some()),
         ] {
             if written {

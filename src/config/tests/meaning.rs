@@ -320,6 +320,10 @@ fn routes_have_limits_and_a_timeout() {
     assert_eq!(limited(", queue: 7, wait: 2s, shed: off"), Some(QueuedLimit { most: 9, queue }));
     assert_eq!(route("timeout: 1m30s").timeout, Some(Duration::from_secs(90)));
     assert_eq!(route("buffer_request: 64KiB").buffer_request, Some(65_536));
+    let rate = |keys: &str| route(&format!("limits: {{ {keys} }}")).limits.response_rate;
+    assert_eq!(rate("response_rate: 1kB"), Some(ResponseRate { rate: 1000, after: 0 }));
+    let rate_after = rate("response_rate: 1kB, response_rate_after: 2MiB");
+    assert_eq!(rate_after, Some(ResponseRate { rate: 1000, after: 1 << 21 }));
 }
 
 #[test]

@@ -227,6 +227,7 @@ fn assert_default(property: &Json, value: &Node, section: &str, key: &str) {
         ("CheckSection", "type")
             | ("PoolSection", "protocol")
             | ("RouteLimitsSection" | "PoolLimitsSection", "requests")
+            | ("RouteLimitsSection", "response_rate")
             | ("SplitPoolSection", "weight")
             | ("RespondSection", "status")
     );
