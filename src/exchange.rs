@@ -24,6 +24,7 @@ mod https;
 mod limits;
 mod local_reply;
 mod matched;
+mod mirror;
 mod outcome;
 mod passage;
 mod path;
@@ -54,6 +55,7 @@ pub use edits::{Action, Edits};
 pub use failure::{Failed, Failure, FailureSide};
 pub use forwarded::RequestSender;
 pub use local_reply::LocalReply;
+pub use mirror::{MirrorOrder, MirroredBody};
 pub use retry::{ATTEMPTS_MAX, Circumstances};
 pub use scope::{OwnListener, RequestScope, ResponseScope};
 

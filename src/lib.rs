@@ -30,6 +30,7 @@ pub mod lifecycle;
 pub mod listener_state;
 mod log_throttle;
 pub mod message;
+pub mod mirror;
 pub mod net;
 pub mod networks;
 mod os_error;

@@ -17,8 +17,9 @@ use crate::config::{
     self, Access, Action, Config, HeaderEdits, HedgeAfter, Listener, QueueLimits, RateKey, RateLimit,
     RequestLimit as ConfigLimit, Retry, Rewrite, RouteLimits, RoutePriority, Upgrades,
 };
+use crate::mirror::MirrorState;
 use crate::pool::live_state::{KnownState, LiveState};
-use crate::pool::status::{PoolStatus, RateLimitStatus, RouteStatus};
+use crate::pool::status::{MirrorStatus, PoolStatus, RateLimitStatus, RouteStatus};
 use crate::pool::{MaxRequests, Pool};
 use crate::rate_limit::RateLimiter;
 use crate::recent_times::RecentTimes;
@@ -42,6 +43,8 @@ pub struct Route {
     pub targets: Box<[Target]>,
     /// How many targets all routes before it have.
     pub targets_before: usize,
+    /// `None`: its requests go nowhere else.
+    pub mirror: Option<Arc<Mirror>>,
     pub rewrite: Option<Arc<Rewrite>>,
     pub request_headers: Option<Arc<HeaderEdits>>,
     pub limits: RouteLimits,
@@ -92,6 +95,13 @@ pub struct Target {
     pub response_times: Option<Arc<RecentTimes>>,
 }
 
+/// A pool that gets copies of a route's requests.
+pub struct Mirror {
+    pub config: Arc<config::Mirror>,
+    pub pool: Arc<Pool>,
+    pub state: Arc<MirrorState>,
+}
+
 impl Route {
     /// Whether some of its requests go to the pool of that name.
     pub fn has_pool(&self, name: &str) -> bool {
@@ -128,7 +138,7 @@ impl Snapshot {
         let by_name = by_name(&pools);
         let running_routes = previous.map(Snapshot::routes).unwrap_or_default();
         let (limits, times) = (request_limits(running_routes), response_times(running_routes));
-        let gates = gates(running_routes);
+        let (gates, mirrors) = (gates(running_routes), mirrors(running_routes));
         let mut targets_before = 0;
         let limiters = rate_limiters(running_routes);
         let routes: Vec<Route> = config
@@ -143,6 +153,7 @@ impl Snapshot {
                     action: route.action.clone(),
                     targets,
                     targets_before: before,
+                    mirror: mirror(route, &by_name, &mirrors),
                     rewrite: route.rewrite.clone(),
                     request_headers: route.request_headers.clone(),
                     limits: route.limits,
@@ -263,6 +274,12 @@ impl Snapshot {
         self.routes.iter().flat_map(of_route).collect()
     }
 
+    /// Of all mirrors.
+    pub fn mirror_status(&self) -> Vec<MirrorStatus> {
+        let mirrors = self.routes.iter().filter_map(|route| route.mirror.as_ref());
+        mirrors.map(|mirror| MirrorStatus::of(&mirror.state)).collect()
+    }
+
     /// Of the routes that have a limit of requests.
     pub fn route_status(&self) -> Vec<RouteStatus> {
         let status = |route: &Route| {
@@ -321,6 +338,25 @@ fn targets(
         Some(Target { retry, response_times, pool })
     };
     route.pools().filter_map(target).collect()
+}
+
+/// The mirror of a route, with what was counted of it before.
+fn mirror(
+    route: &config::Route,
+    pools: &HashMap<&str, &Arc<Pool>>,
+    running: &HashMap<&str, &Arc<Mirror>>,
+) -> Option<Arc<Mirror>> {
+    let config = route.mirror.as_ref()?;
+    let pool = Arc::clone(pools.get(&*config.pool)?);
+    let known = running.get(&*route.name).filter(|mirror| mirror.config.pool == config.pool);
+    let state = known.map(|mirror| mirror.state.clone());
+    let state = state.unwrap_or_else(|| MirrorState::new(route.name.clone(), config.pool.clone()));
+    Some(Arc::new(Mirror { config: config.clone(), pool, state }))
+}
+
+/// By the names of their routes.
+fn mirrors(routes: &[Route]) -> HashMap<&str, &Arc<Mirror>> {
+    routes.iter().filter_map(|route| Some((&*route.name, route.mirror.as_ref()?))).collect()
 }
 
 /// The previous listener if its config has not changed, so that its TLS clients can still resume their sessions.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::incident::IncidentStatus;
-use crate::pool::status::{PoolStatus, RateLimitStatus, RouteStatus};
+use crate::pool::status::{MirrorStatus, PoolStatus, RateLimitStatus, RouteStatus};
 use crate::telemetry::events::LogLevelStatus;
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::tls::CertificateStatus;
@@ -30,6 +30,8 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimitStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<MirrorStatus>,
     pub pools: Vec<PoolStatus>,
     pub log_dropped: LogDropped,
     /// Of the event log.

@@ -47,6 +47,7 @@ impl Process for Idle {
             listeners: Vec::new(),
             routes: Vec::new(),
             rate_limits: Vec::new(),
+            mirrors: Vec::new(),
             pools: Vec::new(),
             log_dropped: LogDropped::default(),
             log_level: LogLevelStatus::default(),

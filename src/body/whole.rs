@@ -67,6 +67,16 @@ impl BodyCollector {
         WholeBody { data: self.data.into(), trailers: self.trailers }
     }
 
+    /// How many bytes have been gathered.
+    pub fn length(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Forgets what has been gathered.
+    pub fn clear(&mut self) {
+        self.data.clear();
+    }
+
     /// The body has ended, with these trailers.
     pub fn end<'a>(&mut self, trailers: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         self.trailers = fields(trailers);

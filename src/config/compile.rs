@@ -24,6 +24,7 @@ mod balance;
 mod config_tests;
 mod limits;
 mod listeners;
+mod mirror;
 mod outliers;
 mod pools;
 mod queues;
@@ -219,6 +220,7 @@ impl Compiler<'_> {
             access: Access::default(),
             rate_limits: Arc::new([]),
             action: Action::Forward(name),
+            mirror: None,
             rewrite: None,
             request_headers: None,
             limits: RouteLimits::default(),

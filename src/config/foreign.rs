@@ -265,7 +265,10 @@ const ABSENT: &[(&str, &str)] = &[
         "middleware middlewares",
         "a route has keys for each of them: auth, rate_limit, rewrite, request_headers, compress and others",
     ),
-    ("cache proxy_cache mirror plugins", "this version has nothing of that kind"),
+    ("cache proxy_cache plugins", "this version has nothing of that kind"),
+    ("mirror mirrors mirroring shadow request_mirror", "write `mirror: { pool: shadow }` at a route"),
+    ("limit_rate bandwidth", "write `limits: { response_rate: 1MiB }` at a route"),
+    ("proxy_request_buffering request_buffers", "write `buffer_request: 1MiB` at a route"),
     (
         "sticky stickiness session_affinity",
         "write `sticky: { cookie: session, key: /etc/evenkeel/sticky.key }` at a pool",

@@ -328,6 +328,8 @@ pub struct Route {
     /// All of them hold.
     pub rate_limits: Arc<[RateLimit]>,
     pub action: Action,
+    /// `None`: its requests go nowhere else.
+    pub mirror: Option<Arc<Mirror>>,
     pub rewrite: Option<Arc<Rewrite>>,
     /// `None`: none but those that every request has.
     pub request_headers: Option<Arc<HeaderEdits>>,
@@ -441,6 +443,25 @@ impl Upgrades {
         names.iter().any(|one| one.eq_ignore_ascii_case(name) || one.eq_ignore_ascii_case(protocol))
     }
 }
+
+/// A pool that gets copies of a route's requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mirror {
+    pub pool: Arc<str>,
+    /// Of the requests, from 0 to 1.
+    pub share: f64,
+    /// Empty: all.
+    pub methods: Vec<Method>,
+    /// The largest body that is copied.
+    pub body_bytes: u64,
+    /// How many copies may be under way.
+    pub requests: usize,
+    /// From the connect to the end of the answer.
+    pub timeout: Duration,
+}
+
+/// Its share is no NaN.
+impl Eq for Mirror {}
 
 /// What a route does with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

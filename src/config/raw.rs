@@ -18,6 +18,7 @@ mod actions;
 mod auth;
 mod balance;
 mod matching;
+mod mirror;
 mod outliers;
 mod outputs;
 mod pool;
@@ -38,6 +39,7 @@ pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWo
 pub(crate) use matching::{
     HostText, MatchSection, NotSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,
 };
+pub(crate) use mirror::MirrorSection;
 pub(crate) use outliers::OutliersSection;
 pub(crate) use outputs::LevelText;
 pub(crate) use pool::{
@@ -356,6 +358,8 @@ section! {
         redirect: RedirectForm, optional;
         /// The requests are answered here: a status such as 404, or a section.
         respond: RespondForm, optional;
+        /// Another pool that gets copies of its requests, as its endpoints get them. The answers are dropped.
+        mirror: MirrorSection, optional;
         /// What its endpoints get in the place of the request's path and host.
         rewrite: RewriteSection, optional;
         /// What is changed of the header fields that its endpoints get.

@@ -96,7 +96,7 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
 
 fn route(was: Option<&Route>, is: &Route) -> Described {
     let keys = was.map(
-        |was| differing!(was, is, Route { matches, enabled, access, rate_limits, action, rewrite, request_headers, limits, buffer_request, timeout, timeout_header, retry, upgrades, expected_statuses, priority, auth } but { name, path_groups, response }, ""),
+        |was| differing!(was, is, Route { matches, enabled, access, rate_limits, action, mirror, rewrite, request_headers, limits, buffer_request, timeout, timeout_header, retry, upgrades, expected_statuses, priority, auth } but { name, path_groups, response }, ""),
     );
     let written = |key: String| match key.as_str() {
         "matches" => "match".to_owned(),

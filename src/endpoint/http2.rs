@@ -1,6 +1,6 @@
 //! HTTP/2 to an endpoint: each request is a stream of its own on a connection that others share.
 
-mod request;
+pub mod request;
 
 use std::io;
 use std::pin::Pin;

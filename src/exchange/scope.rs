@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use crate::config::{self, AccessLog, Listener, LogOutput};
+use crate::pool::Pool;
 use crate::snapshot::{Route, Snapshot, Target};
 use crate::telemetry::metrics::listeners::ListenerCounters;
 use crate::telemetry::{Telemetry, WorkerTelemetry, access};
@@ -127,6 +128,12 @@ impl Scope {
             Self::Request(scope) => scope.response_scope(route?, target),
             Self::Response(scope) => Some(scope),
         }
+    }
+
+    /// What a request of another pool keeps that belongs to this one.
+    pub(super) fn of_pool(&self, route: &Arc<str>, pool: &Pool) -> Arc<ResponseScope> {
+        let (route, pool) = (route.clone(), pool.config_without_endpoints().clone());
+        Arc::new(ResponseScope { route, pool, context: self.context().clone() })
     }
 
     /// Whether it still holds the same snapshot and listener as `scope`.

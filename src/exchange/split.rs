@@ -34,7 +34,7 @@ fn place_of(value: &[u8]) -> Option<u64> {
 }
 
 /// Unlike the hash by which the pool may balance: else the keys of one pool would be those of a few endpoints.
-fn scrambled(hash: u64) -> u64 {
+pub(super) fn scrambled(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 30) ^ 0x5bd1_e995_9d1b_54a7).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)

@@ -10,7 +10,9 @@ use super::client_watch::ClientWatch;
 use super::expectation::Expectation;
 use super::hedge::{Hedge, HedgeEvent};
 use super::interim::{expects_continue, flush, send_continue};
+use super::kept::Kept;
 use super::min_body_rate::MinBodyRate;
+use super::mirror::Tee;
 use super::new_body::NewSource;
 use super::pace::{Pace, move_at};
 use super::request::circumstances;
@@ -20,7 +22,9 @@ use crate::config::{self, Listener};
 use crate::endpoint::EndpointStream;
 use crate::exchange::{Exchange, Failed, Failure, ResponseAction, ResponseScope};
 use crate::message::{RequestFields, ResponseHead};
+use crate::mirror::NotMirrored;
 use crate::routing::RequestHead;
+use crate::telemetry::record::MirrorResult;
 
 /// The most interim responses before a final one (RFC 9110, section 15.2).
 pub(super) const INTERIM_MAX: usize = 20;
@@ -77,8 +81,7 @@ pub struct Attempt<'a, C, E: EndpointStream> {
     upload: Transfer,
     /// The request's body, if it was received before; shared with `kept` until a response goes to the client.
     body: Option<Box<WholeBody>>,
-    /// The same, for another attempt.
-    kept: &'a mut Option<Box<WholeBody>>,
+    kept: &'a mut Kept,
     /// The endpoint has the whole request, or takes no more of it.
     uploaded: bool,
     rate: MinBodyRate,
@@ -105,7 +108,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         endpoint: E,
         listener: &'a Listener,
         scope: &'a Arc<ResponseScope>,
-        kept: &'a mut Option<Box<WholeBody>>,
+        kept: &'a mut Kept,
     ) -> Self {
         let limit = exchange.attempt_timeout().zip(exchange.attempt_began());
         Self {
@@ -119,7 +122,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             scope,
             pool: scope.pool(),
             upload: Transfer::default(),
-            body: kept.clone(),
+            body: kept.body.clone(),
             kept,
             uploaded: false,
             rate: MinBodyRate::new(listener.limits.body_rate),
@@ -137,7 +140,8 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         let answered = self.response(sent).await;
         let now = self.client.tick();
         answered?;
-        let (status, circumstances) = (self.status(), circumstances(self.client, self.kept.is_some(), false));
+        let (status, circumstances) =
+            (self.status(), circumstances(self.client, self.kept.body.is_some(), false));
         let response = self.endpoint.response();
         let after = if status >= 500 { retry_after(&response) } else { None };
         let action = self.exchange.response_head(status, after, circumstances, now);
@@ -326,12 +330,18 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         if self.uploaded {
             return Ok(());
         }
-        let Self { upload, client, body, endpoint, exchange, .. } = self;
+        let Self { upload, client, body, kept, endpoint, exchange, .. } = self;
         let mut count = |bytes| exchange.request_body(bytes);
-        let moved = match body {
-            None => upload.poll(context, *client, endpoint, &mut count),
-            Some(body) => upload.poll(context, &mut **body, endpoint, &mut count),
+        let moved = match (body, &mut kept.mirror) {
+            (None, None) => upload.poll(context, *client, endpoint, &mut count),
+            (Some(body), _) => upload.poll(context, &mut **body, endpoint, &mut count),
+            (None, Some(copy)) => {
+                upload.poll(context, &mut Tee { source: *client, copy }, endpoint, &mut count)
+            }
         };
+        if self.kept.mirror.is_some() {
+            self.go_on_mirroring(matches!(moved, Poll::Ready(Ok(()))));
+        }
         match moved {
             Poll::Pending => Ok(()),
             // An endpoint that takes no more of the body may have answered.
@@ -340,6 +350,18 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
                 Ok(())
             }
             Poll::Ready(Err(error)) => Err(upload_failure(error)),
+        }
+    }
+
+    /// Sends the copy for the mirror once the endpoint has the whole body, or forgets that it is too large.
+    fn go_on_mirroring(&mut self, is_whole: bool) {
+        let is_given_up = self.kept.mirror.as_ref().is_some_and(|copying| copying.is_given_up());
+        if is_given_up {
+            self.kept.mirror = None;
+            self.exchange.mirrored(MirrorResult::Dropped(NotMirrored::BodyTooLarge));
+        } else if is_whole && let Some(copying) = self.kept.mirror.take() {
+            copying.send_gathered(self.client.worker(), self.client.trailers());
+            self.exchange.mirrored(MirrorResult::Sent);
         }
     }
 
@@ -475,7 +497,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.pace = self.exchange.response_rate().map(|rate| Box::new(Pace::new(rate, Instant::now())));
         self.exchange.release_snapshot();
         // No other attempt can follow.
-        *self.kept = None;
+        self.kept.body = None;
         Ok(())
     }
 

@@ -19,7 +19,7 @@ impl<C: ClientStream> Request<'_, C> {
             Framing::Length(length) => Some(length),
             Framing::Chunked | Framing::UntilClose => None,
         };
-        if self.body.is_some() || !self.exchange.buffers_body() {
+        if self.kept.body.is_some() || !self.exchange.buffers_body() {
             return Ok(());
         }
         if !self.sent.go_on && expects_continue(self.client) {
@@ -34,7 +34,7 @@ impl<C: ClientStream> Request<'_, C> {
         let now = self.client.tick();
         self.exchange.buffered(now.saturating_duration_since(began));
         collected?;
-        self.body = Some(Box::new(collector.into_body()));
+        self.kept.body = Some(Box::new(collector.into_body()));
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::attempt::INTERIM_MAX;
+use super::kept::Kept;
 use super::{ClientStream, open};
 use crate::body::{Transfer, TransferError};
 use crate::endpoint::EndpointStream;
@@ -90,8 +91,9 @@ impl<E: EndpointStream> Hedge<E> {
                 Self::Connecting(connects) => {
                     let carrier = ready!(connects.as_mut().poll(context))?;
                     client.tick();
-                    let endpoint =
-                        exchange.beside(|exchange| open::begin(client, exchange, scope, carrier, None))?;
+                    let endpoint = exchange.beside(|exchange| {
+                        open::begin(client, exchange, scope, carrier, &mut Kept::default())
+                    })?;
                     *self = Self::Sent { endpoint, upload: Transfer::default(), interim: 0 };
                 }
                 Self::Sent { endpoint, upload, interim } => {

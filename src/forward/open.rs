@@ -10,10 +10,13 @@ use http::header;
 
 use super::ClientStream;
 use super::client_watch::ClientWatch;
-use crate::body::WholeBody;
+use super::kept::Kept;
+use super::mirror::Copying;
 use crate::endpoint::{EndpointStream, OutgoingRequest};
 use crate::exchange::{Exchange, Failed, Failure, ResponseScope};
-use crate::message::{Framing, RequestFields};
+use crate::message::RequestFields;
+use crate::mirror::NotMirrored;
+use crate::telemetry::record::MirrorResult;
 use crate::worker::deadline::Timer;
 
 /// The stream to the endpoint of the exchange's attempt.
@@ -21,7 +24,7 @@ pub async fn stream<E: EndpointStream>(
     client: &mut impl ClientStream,
     exchange: &mut Exchange,
     scope: &Arc<ResponseScope>,
-    body: Option<&WholeBody>,
+    kept: &mut Kept,
 ) -> Result<E, Failed> {
     let endpoint = exchange.endpoint().ok_or(Failure::Internal)?;
     let carrier = match E::take_carrier(client.worker(), endpoint, scope.pool(), client.now()) {
@@ -33,35 +36,41 @@ pub async fn stream<E: EndpointStream>(
             Box::pin(in_time(client, opened, limit)).await?
         }
     };
-    begin(client, exchange, scope, carrier, body)
+    begin(client, exchange, scope, carrier, kept)
 }
 
-/// Writes the request's head to a carrier; `body`: it was received before, as a whole.
+/// Writes the request's head to a carrier, and copies it for the route's mirror.
 pub fn begin<E: EndpointStream>(
     client: &impl ClientStream,
     exchange: &mut Exchange,
     scope: &Arc<ResponseScope>,
     carrier: E::Carrier,
-    body: Option<&WholeBody>,
+    kept: &mut Kept,
 ) -> Result<E, Failed> {
     exchange.connected(E::is_reused(&carrier), client.now());
     exchange.request_body_again();
     let (request, worker) = (client.request(), client.worker());
+    let framing = kept.framing(request.framing());
+    let order = exchange.begin_mirror(&request, kept.mirrored_body(framing), client.now());
     let host = exchange.endpoint().ok_or(Failure::Internal)?.authority();
     let mut edits = worker.memory.edits.take();
     exchange.request_edits(&request, request.connection(), &mut edits);
     let upgrade = request.is_upgrade() && exchange.is_upgrade();
-    let mut framing = request.framing();
-    if let Some(body) = body {
+    if kept.body.is_some() {
         edits.remove(header::EXPECT);
-        // Many endpoints read no chunks.
-        if body.trailers.is_empty() {
-            framing = Framing::Length(body.data.len() as u64);
-        }
     }
     let outgoing = OutgoingRequest { request: &request, edits: &edits, framing, host, upgrade };
+    let mut is_unfit = false;
+    if let Some(order) = order {
+        kept.mirror = Copying::new(order, &outgoing);
+        is_unfit = kept.mirror.is_none();
+        kept.mirror_whole(worker, framing);
+    }
     let begun = E::begin(worker, scope, carrier, &outgoing);
     worker.memory.edits.set(edits);
+    if is_unfit {
+        exchange.mirrored(MirrorResult::Dropped(NotMirrored::Unfit));
+    }
     begun
 }
 

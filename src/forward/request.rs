@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::attempt::{Answered, Attempt, Sent};
 use super::client_watch::ClientWatch;
+use super::kept::Kept;
 use super::{ClientStream, Ending, open};
 use crate::auth::Check;
-use crate::body::{Backlog, ReadError, WholeBody};
+use crate::body::{Backlog, ReadError};
 use crate::endpoint::EndpointStream;
 use crate::endpoint::http1::Http1Endpoint;
 use crate::endpoint::http2::Http2Endpoint;
@@ -31,8 +32,7 @@ pub(super) struct Request<'a, C> {
     pub listener: Arc<OwnListener>,
     pub exchange: Exchange,
     pub sent: Sent,
-    /// Its body, if it was received before an endpoint was chosen.
-    pub body: Option<Box<WholeBody>>,
+    pub kept: Kept,
 }
 
 /// The result of an attempt.
@@ -101,7 +101,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
             exchange.record_queue_time(queued);
             client.tick();
         }
-        Self { client, listener, exchange, sent: Sent::default(), body: None }
+        Self { client, listener, exchange, sent: Sent::default(), kept: Kept::default() }
     }
 
     fn admit(&mut self) -> Result<Admitted, Failed> {
@@ -308,12 +308,12 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     async fn attempt_over<E: EndpointStream>(&mut self, scope: &Arc<ResponseScope>) -> Outcome {
-        let Self { client, exchange, body, .. } = self;
-        let stream = match open::stream::<E>(*client, exchange, scope, body.as_deref()).await {
+        let Self { client, exchange, kept, .. } = self;
+        let stream = match open::stream::<E>(*client, exchange, scope, kept).await {
             Ok(stream) => stream,
             Err(failed) => return self.attempt_failed(failed),
         };
-        let mut attempt = Attempt::new(*client, exchange, stream, &self.listener, scope, body);
+        let mut attempt = Attempt::new(*client, exchange, stream, &self.listener, scope, kept);
         let answered = attempt.run(&mut self.sent).await;
         attempt.finish(&answered);
         self.conclude(answered)
@@ -331,7 +331,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
 
     /// Decides what follows an attempt that failed before the client got a response's head.
     fn attempt_failed(&mut self, failed: Failed) -> Outcome {
-        let circumstances = circumstances(self.client, self.body.is_some(), failed.stale);
+        let circumstances = circumstances(self.client, self.kept.body.is_some(), failed.stale);
         let (detail, now) = (failed.detail.as_deref(), self.client.now());
         let may_follow =
             !failed.of_client && self.exchange.attempt_failed(failed.failure, detail, circumstances, now);
@@ -340,6 +340,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
 
     fn again(&mut self) -> Outcome {
         self.client.rewind();
+        self.kept.rewind();
         Outcome::Again
     }
 

@@ -1,7 +1,10 @@
 //! The state of a pool and its endpoints at one moment, for `evenkeel status` and the metrics.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::mirror::MirrorState;
 use crate::wait_queue::QueueStatus;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +66,37 @@ pub struct RateLimitStatus {
     pub keys: u64,
     /// Keys that were forgotten while they counted, because no room was left.
     pub forgotten: u64,
+}
+
+/// Copies of a route's requests that go to another pool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MirrorStatus {
+    pub route: String,
+    pub pool: String,
+    /// Copies under way, those whose bodies are still to come among them.
+    pub in_flight: u64,
+    /// Copies that went on their way.
+    pub sent: u64,
+    /// Requests that were not copied, by cause.
+    pub dropped: BTreeMap<String, u64>,
+    /// Copies that were answered, by class of the status.
+    pub answered: BTreeMap<String, u64>,
+    /// Copies that got no answer, by cause.
+    pub failed: BTreeMap<String, u64>,
+}
+
+impl MirrorStatus {
+    pub fn of(state: &MirrorState) -> Self {
+        Self {
+            route: state.route().to_owned(),
+            pool: state.pool().to_owned(),
+            in_flight: state.in_flight() as u64,
+            sent: state.sent(),
+            dropped: state.dropped().map(|(why, count)| (why.label().to_owned(), count)).collect(),
+            answered: state.answered().map(|(class, count)| (class.to_owned(), count)).collect(),
+            failed: state.failed().into_iter().map(|(label, count)| (label.to_owned(), count)).collect(),
+        }
+    }
 }
 
 /// A source of a pool's endpoints, such as a host name, and how fresh its last answer is.

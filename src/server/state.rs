@@ -91,6 +91,7 @@ impl crate::admin::Process for ServerState {
                 .collect(),
             routes: snapshot.route_status(),
             rate_limits: snapshot.rate_limit_status(),
+            mirrors: snapshot.mirror_status(),
             pools: snapshot.status(),
             log_dropped: LogDropped {
                 access: self.telemetry.access_log.dropped(),
@@ -165,6 +166,7 @@ impl crate::admin::Process for ServerState {
             pools: &pools,
             routes: &routes,
             rate_limits: &snapshot.rate_limit_status(),
+            mirrors: &snapshot.mirror_status(),
             certificates: &certificates,
             workers: &self.loads.list(),
             confirmation_awaited: self.confirm_deadline.left().is_some(),

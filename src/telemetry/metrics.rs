@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::record::{AttemptResult, NamedRecord, Record};
-use crate::pool::status::{PoolStatus, RateLimitStatus, RouteStatus};
+use crate::pool::status::{MirrorStatus, PoolStatus, RateLimitStatus, RouteStatus};
 use crate::tls::CertificateStatus;
 use compression::Compression;
 use listeners::{ByListener, ListenerCounters};
@@ -42,6 +42,7 @@ pub struct Scrape<'a> {
     /// Those that have a limit of requests.
     pub routes: &'a [RouteStatus],
     pub rate_limits: &'a [RateLimitStatus],
+    pub mirrors: &'a [MirrorStatus],
     /// Each with the name of its listener.
     pub certificates: &'a [(String, CertificateStatus)],
     /// The number of connections of each worker.
@@ -205,6 +206,7 @@ impl Metrics {
         scrape::pools(&mut out, scrape.pools);
         scrape::routes(&mut out, scrape.routes);
         scrape::rate_limits(&mut out, scrape.rate_limits);
+        scrape::mirrors(&mut out, scrape.mirrors);
         out.finish()
     }
 }

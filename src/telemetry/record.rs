@@ -14,7 +14,9 @@ use crate::pool::{Endpoint, SkippedEndpoints};
 use crate::wait_queue::WaitsFor;
 pub use client::ClientAddress;
 pub use text::{RequestText, TextParts};
-pub use unusual::{AccessPlace, AuthRecord, Encoded, HedgeResult, RefusedBy, RetryRefused, Unusual};
+pub use unusual::{
+    AccessPlace, AuthRecord, Encoded, HedgeResult, MirrorResult, RefusedBy, RetryRefused, Unusual,
+};
 
 /// A finished request.
 #[derive(Debug, Clone)]

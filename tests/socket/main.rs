@@ -28,6 +28,7 @@ mod headers;
 mod health;
 mod incidents;
 mod limits;
+mod mirrors;
 mod outliers;
 mod paths;
 mod proxy_protocol;

@@ -8,8 +8,8 @@ use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, ProcessState};
 use crate::human;
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, ProbeOutcome, ProbeStatus, RateLimitStatus,
-    RouteStatus, WeightByHand,
+    ByHandStatus, EndpointState, EndpointStatus, MirrorStatus, PoolStatus, ProbeOutcome, ProbeStatus,
+    RateLimitStatus, RouteStatus, WeightByHand,
 };
 use crate::telemetry::events::LevelByHand;
 use crate::telemetry::metrics::request_balance::RequestBalance;
@@ -45,6 +45,7 @@ pub(super) fn render(status: &Status, painter: Painter) -> String {
     header(&mut out, status, painter);
     status.routes.iter().for_each(|route| route_line(&mut out, route, painter));
     status.rate_limits.iter().for_each(|limit| rate_limit_line(&mut out, limit, painter));
+    status.mirrors.iter().for_each(|mirror| mirror_line(&mut out, mirror, painter));
     let mut marked = false;
     for pool in &status.pools {
         out.push('\n');
@@ -267,6 +268,28 @@ fn rate_limit_line(out: &mut String, limit: &RateLimitStatus, painter: Painter) 
             let text = format!("{} {what}", human::count(count));
             let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, text));
         }
+    }
+    out.push('\n');
+}
+
+fn mirror_line(out: &mut String, mirror: &MirrorStatus, painter: Painter) {
+    let name = painter.paint(TextStyle::Bold, human::safe(&mirror.route));
+    let _ = write!(out, "route {name}, mirror {}", human::safe(&mirror.pool));
+    let _ = write!(out, ", {} sent", human::count(mirror.sent));
+    if mirror.in_flight > 0 {
+        let _ = write!(out, ", {} in flight", human::count(mirror.in_flight));
+    }
+    for (counts, what) in [(&mirror.dropped, "not copied"), (&mirror.failed, "failed")] {
+        let causes = counts.iter().filter(|(_, count)| **count > 0);
+        for (cause, count) in causes {
+            let text = format!("{} {what} ({})", human::count(*count), human::safe(cause));
+            let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, text));
+        }
+    }
+    let errors = mirror.answered.get("5xx").copied().unwrap_or_default();
+    if errors > 0 {
+        let text = format!("{} answered 5xx", human::count(errors));
+        let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, text));
     }
     out.push('\n');
 }

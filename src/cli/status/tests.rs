@@ -2,8 +2,8 @@ use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState};
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, ProbeOutcome, ProbeStatus, RateLimitStatus,
-    RetryStatus, RouteStatus, SourceStatus, WeightByHand,
+    ByHandStatus, EndpointState, EndpointStatus, MirrorStatus, PoolStatus, ProbeOutcome, ProbeStatus,
+    RateLimitStatus, RetryStatus, RouteStatus, SourceStatus, WeightByHand,
 };
 use crate::telemetry::events::{LevelByHand, LogLevelStatus};
 use crate::telemetry::metrics::request_balance::RequestBalance;
@@ -79,6 +79,15 @@ fn status(pools: Vec<PoolStatus>) -> Status {
             refused: 0,
             queue: QueueStatus { waiting: 2, waits: 40, full: 0, expired: 0, shed: 3 },
         }],
+        mirrors: vec![MirrorStatus {
+            route: "api".into(),
+            pool: "shadow".into(),
+            in_flight: 2,
+            sent: 12_345,
+            dropped: [("too_many".to_owned(), 7), ("body_too_large".to_owned(), 0)].into(),
+            answered: [("2xx".to_owned(), 12_000), ("5xx".to_owned(), 40)].into(),
+            failed: [("connect_failed".to_owned(), 300)].into(),
+        }],
         rate_limits: vec![RateLimitStatus {
             route: "api".into(),
             limit: "client".into(),
@@ -120,6 +129,7 @@ listener default on 0.0.0.0:8080, open connections: 3
   6,010 accepted = 6,000 answered + 4 refused + 3 left by their clients + 1 cut + 2 in flight
 route search, 9 of at most 10 in flight, 2 waiting, 3 shed
 route api, rate limit by client, 1,234 keys, 12 refused, 3 beyond it let in
+route api, mirror shadow, 12,345 sent, 2 in flight, 7 not copied (too_many), 300 failed (connect_failed), 40 answered 5xx
 
 pool api, round_robin, 2 of 3 healthy, 2 waiting, 1 refused by the full queue, 2 waited in vain, 3 shed, 7 retries refused by the budget
    ENDPOINT       STATE         FOR  WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY

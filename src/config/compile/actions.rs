@@ -83,6 +83,7 @@ impl Compiler<'_> {
         };
         let optional = |key, span: Option<Span>| (key, span.unwrap_or_default(), span.is_some());
         let written = [
+            optional("mirror", section.mirror.as_ref().map(|one| one.span)),
             optional("rewrite", section.rewrite.as_ref().map(|one| one.span)),
             optional("request_headers", section.request_headers.as_ref().map(|one| one.span)),
             ("retry", section.retry.span, section.retry.written),
@@ -98,7 +99,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn known_pool(&mut self, written: &Spanned<Name>, pools: &Pools<'_>) -> Option<Arc<str>> {
+    pub(super) fn known_pool(&mut self, written: &Spanned<Name>, pools: &Pools<'_>) -> Option<Arc<str>> {
         let name = written.0.as_str();
         if pools.file.pools.is_some() && !pools.names.contains(name) {
             let remedy = || suggest::remedy(name, pool_names(pools.file), "the pools are");

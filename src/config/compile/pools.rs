@@ -367,7 +367,9 @@ impl Compiler<'_> {
         if self.diagnostics.has_errors() {
             return;
         }
-        let used: HashSet<&str> = routes.iter().flat_map(Route::pools).map(|pool| &**pool).collect();
+        let mirrors = routes.iter().filter_map(|route| Some(&route.mirror.as_ref()?.pool));
+        let used: HashSet<&str> =
+            routes.iter().flat_map(Route::pools).chain(mirrors).map(|pool| &**pool).collect();
         for (key, _) in file.pools.iter().flat_map(|pools| &pools.entries) {
             if !used.contains(key.text.as_str()) {
                 let message = format!("no route sends anything to the pool `{}`", key.text);

@@ -63,6 +63,11 @@ impl Compiler<'_> {
                 section.limits.response_rate.span,
                 section.limits.response_rate.as_option().is_some(),
             ),
+            (
+                "mirror",
+                section.mirror.as_ref().map(|one| one.span).unwrap_or_default(),
+                section.mirror.is_some(),
+            ),
             ("buffer_request", section.buffer_request.span, section.buffer_request.as_option().is_some()),
         ] {
             if written {

@@ -46,6 +46,7 @@ impl Compiler<'_> {
             let paths = matches.as_ref().map(|matches| matches.paths.clone()).unwrap_or_default();
             let mut groups = PathGroups::new(&paths, section.r#match.paths.span);
             let action = self.action(section, &pools, &mut groups);
+            let mirror = self.mirror(section, &pools);
             let rewrite =
                 section.rewrite.as_ref().and_then(|written| self.rewrite(written, &mut groups, &path_rules));
             let strips = section.rewrite.as_ref().is_some_and(|rewrite| rewrite.strip_prefix.is_some());
@@ -56,6 +57,7 @@ impl Compiler<'_> {
             let buffer_request = self.buffer_request(section, limits.body);
             if let (Some(name), Some(matches), Some(action)) = (name, matches, action) {
                 self.check_answered_here(section, &action);
+                self.check_mirror(section.mirror.as_ref(), &action);
                 let timeout = section.timeout.as_option().map(|limit| limit.0);
                 let upgrades = upgrades(&section.upgrades.value);
                 let priority = priority(&section.priority.value);
@@ -70,6 +72,7 @@ impl Compiler<'_> {
                     access,
                     rate_limits,
                     action,
+                    mirror,
                     rewrite,
                     request_headers,
                     limits,

@@ -3,7 +3,8 @@
 use crate::pool::Skipped;
 use crate::telemetry::json::{Object, key};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, ClientAddress, HedgeResult, NamedRecord, Record, RetryRefused, Unusual,
+    AttemptRecord, AttemptResult, ClientAddress, HedgeResult, MirrorResult, NamedRecord, Record,
+    RetryRefused, Unusual,
 };
 use crate::telemetry::time;
 
@@ -99,6 +100,7 @@ fn unusual_outcome(line: &mut Object<'_>, unusual: &Unusual) {
         line.literal(key!("unkeyed"), "true");
     }
     line.optional(key!("hedge"), unusual.hedge.map(HedgeResult::label));
+    line.optional(key!("mirror"), unusual.mirror.map(MirrorResult::label));
     line.optional(key!("retry_refused"), unusual.retry_refused.map(RetryRefused::label));
     if unusual.timeout_ignored {
         line.literal(key!("timeout_ignored"), "true");

@@ -11,10 +11,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::auth::Verdict;
 use crate::config::Encoding;
+use crate::mirror::NotMirrored;
 use crate::pool::{Endpoint, Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
-    AccessPlace, AttemptRecord, AttemptResult, AuthRecord, ClientAddress, Encoded, HedgeResult, Outcome,
-    Protocol, Record, RefusedBy, RequestText, RetryRefused, TextParts, Unusual, WaitedFor,
+    AccessPlace, AttemptRecord, AttemptResult, AuthRecord, ClientAddress, Encoded, HedgeResult, MirrorResult,
+    Outcome, Protocol, Record, RefusedBy, RequestText, RetryRefused, TextParts, Unusual, WaitedFor,
 };
 use crate::wait_queue::WaitsFor;
 
@@ -98,6 +99,7 @@ fn all_unusual() -> Unusual {
         encoded: Some(Encoded { encoding: Encoding::Br, plain_bytes: 9000 }),
         retry_refused: Some(RetryRefused::Budget),
         hedge: Some(HedgeResult::Won),
+        mirror: Some(MirrorResult::Dropped(NotMirrored::TooMany)),
         timeout_ignored: true,
         auth: Some(AuthRecord { kind: "basic", verdict: Verdict::Passed, user: Some("bob".into()) }),
         grpc_status: Some(14),
@@ -171,7 +173,7 @@ fn json_has_every_field() {
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"waited_for":["pool","healthy_endpoint"],"buffered_seconds":0.250000,"#,
-        r#""failed_open":true,"auth":"basic","auth_verdict":"passed","user":"bob","encoding":"br","bytes_plain":9000,"sticky":"moved","unkeyed":true,"hedge":"won","retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
+        r#""failed_open":true,"auth":"basic","auth_verdict":"passed","user":"bob","encoding":"br","bytes_plain":9000,"sticky":"moved","unkeyed":true,"hedge":"won","mirror":"too_many","retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
         r#""duration_seconds":1.203412}"#
     );
     assert_eq!(line(Format::Json, &full()), expected);
@@ -203,7 +205,7 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, body in 250ms, basic passed as bob, gRPC status 14, failed open, br of 9.0kB, no key to hash, hedge won, no retry (budget), timeout asked for ignored, beyond the limit by client 2, \
+    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, body in 250ms, basic passed as bob, gRPC status 14, failed open, br of 9.0kB, no key to hash, hedge won, not mirrored (too_many), no retry (budget), timeout asked for ignored, beyond the limit by client 2, \
                 bad_response by route deny 10.0.0.0/8 by header x-api-key: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use crate::escape;
 use crate::human;
-use crate::telemetry::record::{AttemptResult, NamedRecord, Record, Unusual};
+use crate::telemetry::record::{AttemptResult, MirrorResult, NamedRecord, Record, Unusual};
 use crate::telemetry::time;
 use crate::terminal::{Painter, TextStyle};
 
@@ -106,6 +106,9 @@ fn unusual_details(out: &mut Vec<u8>, unusual: &Unusual) {
     }
     if let Some(hedge) = unusual.hedge {
         let _ = write!(out, ", hedge {}", hedge.label());
+    }
+    if let Some(MirrorResult::Dropped(why)) = unusual.mirror {
+        let _ = write!(out, ", not mirrored ({})", why.label());
     }
     if let Some(refused) = unusual.retry_refused {
         let _ = write!(out, ", no retry ({})", refused.label());

@@ -1,11 +1,14 @@
 //! Encodes what is known only at the moment of a scrape: the state of the process, of pools and of endpoints.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::exposition::{Exposition, Kind};
 use super::{ConnectionsToEndpoints, Scrape, Shared, unix_seconds};
 use crate::part::missing_parts;
-use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus, RateLimitStatus, RouteStatus};
+use crate::pool::status::{
+    EndpointState, EndpointStatus, MirrorStatus, PoolStatus, RateLimitStatus, RouteStatus,
+};
 use crate::tls::CertificateStatus;
 use crate::wait_queue::QueueStatus;
 
@@ -199,6 +202,35 @@ pub(super) fn rate_limits(out: &mut Exposition, limits: &[RateLimitStatus]) {
     );
     for limit in limits {
         out.sample(&[("route", &limit.route), ("limit", &limit.limit)], limit.forgotten);
+    }
+}
+
+pub(super) fn mirrors(out: &mut Exposition, mirrors: &[MirrorStatus]) {
+    out.metric("evenkeel_mirror_in_flight", Kind::Gauge, "Copies of requests under way to a mirror.");
+    for mirror in mirrors {
+        out.sample(&[("route", &mirror.route), ("pool", &mirror.pool)], mirror.in_flight);
+    }
+    out.metric("evenkeel_mirror_sent_total", Kind::Counter, "Copies of requests that went on their way.");
+    for mirror in mirrors {
+        out.sample(&[("route", &mirror.route), ("pool", &mirror.pool)], mirror.sent);
+    }
+    type ByLabel = fn(&MirrorStatus) -> &BTreeMap<String, u64>;
+    let metrics: [(_, _, _, ByLabel); 3] = [
+        ("evenkeel_mirror_dropped_total", "Requests that were not copied, by cause.", "cause", |one| {
+            &one.dropped
+        }),
+        ("evenkeel_mirror_answered_total", "Copies that were answered, by class.", "class", |one| {
+            &one.answered
+        }),
+        ("evenkeel_mirror_failed_total", "Copies that got no answer, by cause.", "cause", |one| &one.failed),
+    ];
+    for (name, help, label, of) in metrics {
+        out.metric(name, Kind::Counter, help);
+        for mirror in mirrors {
+            for (value, count) in of(mirror) {
+                out.sample(&[("route", &mirror.route), ("pool", &mirror.pool), (label, value)], *count);
+            }
+        }
     }
 }
 

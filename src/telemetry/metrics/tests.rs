@@ -7,7 +7,8 @@ use super::*;
 use crate::auth::Verdict;
 use crate::pool::Endpoint;
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, RateLimitStatus, RetryStatus, RouteStatus, SourceStatus,
+    ByHandStatus, EndpointState, EndpointStatus, MirrorStatus, RateLimitStatus, RetryStatus, RouteStatus,
+    SourceStatus,
 };
 use crate::telemetry::record::{
     AccessPlace, AttemptRecord, AuthRecord, ClientAddress, Outcome, Protocol, RefusedBy, RequestText,
@@ -136,6 +137,19 @@ fn rate_limits() -> Vec<RateLimitStatus> {
     vec![RateLimitStatus { route, limit, refused: 31, would_refuse: 32, keys: 33, forgotten: 34 }]
 }
 
+fn mirrors() -> Vec<MirrorStatus> {
+    let count = |label: &str, count| [(label.to_owned(), count)].into();
+    vec![MirrorStatus {
+        route: "api".into(),
+        pool: "shadow".into(),
+        in_flight: 35,
+        sent: 36,
+        dropped: count("too_many", 37),
+        answered: count("2xx", 38),
+        failed: count("connect_failed", 39),
+    }]
+}
+
 fn routes() -> Vec<RouteStatus> {
     let queue = QueueStatus { waiting: 22, waits: 23, full: 24, expired: 25, shed: 26 };
     vec![RouteStatus { name: "api".into(), in_flight: 27, most: Some(28), refused: 29, queue }]
@@ -151,6 +165,7 @@ fn encode(metrics: &Metrics) -> String {
         pools: &pools(),
         routes: &routes(),
         rate_limits: &rate_limits(),
+        mirrors: &mirrors(),
         certificates: &certificates(),
         workers: &[3, 4],
         confirmation_awaited: false,
@@ -408,6 +423,7 @@ fn a_fresh_process_has_a_valid_scrape() {
         pools: &[],
         routes: &[],
         rate_limits: &[],
+        mirrors: &[],
         certificates: &[],
         workers: &[],
         confirmation_awaited: false,

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::Record;
 use crate::auth::Verdict;
 use crate::config::Encoding;
+use crate::mirror::NotMirrored;
 
 #[derive(Debug, Clone)]
 pub struct Unusual {
@@ -38,6 +39,8 @@ pub struct Unusual {
     pub retry_refused: Option<RetryRefused>,
     /// What came of a second attempt beside the first; `None`: there was none.
     pub hedge: Option<HedgeResult>,
+    /// What has become of the copy for the route's mirror; `None`: there was to be none.
+    pub mirror: Option<MirrorResult>,
     /// The route's `timeout_header` had a value that cannot be read.
     pub timeout_ignored: bool,
     /// What the authentication of its route has said; `None`: it has none.
@@ -93,6 +96,14 @@ pub enum HedgeResult {
     Refused,
 }
 
+/// What has become of the copy of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MirrorResult {
+    /// It was sent; what came of that was not waited for.
+    Sent,
+    Dropped(NotMirrored),
+}
+
 /// A response's body that was compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
@@ -116,6 +127,7 @@ static NOTHING: Unusual = Unusual {
     encoded: None,
     retry_refused: None,
     hedge: None,
+    mirror: None,
     timeout_ignored: false,
     auth: None,
     grpc_status: None,
@@ -190,6 +202,18 @@ impl HedgeResult {
             Self::Lost => "lost",
             Self::Failed => "failed",
             Self::Refused => "refused",
+        }
+    }
+}
+
+// === impl MirrorResult ===
+
+impl MirrorResult {
+    /// As in the access log: `sent`, or the cause.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Dropped(why) => why.label(),
         }
     }
 }
