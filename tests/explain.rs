@@ -72,7 +72,7 @@ routes      site  it matches, and api comes first
             beta  header x-env is missing
             old   path /v1/orders is not /old/...
 policies  access           client 127.0.0.1 is in no network of deny
-          rate limit       by client 127.0.0.1: 20 of 20 left at once, 10 in 1.0s
+          rate limit       by client 127.0.0.1: 20 of 20 left at once, 10/s
           rewrite          path /orders, without the prefix /v1
           request headers  sets x-env: prod; removes x-debug
           pool             pool site by header x-user, of site (90), canary (10)

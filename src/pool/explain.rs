@@ -13,7 +13,7 @@ use super::endpoint::HealthStatus;
 use super::member::Member;
 use super::outliers::{Ejection, Phase};
 use super::rotation::{Pick, Rotation};
-use super::status::{ByHandStatus, EndpointState, SourceStatus};
+use super::status::{ByHandStatus, EndpointState, ProbeStatus, SourceStatus};
 use super::{Endpoint, NoPick, PickRequest, Pool, drained, unix_seconds};
 use crate::config::Balance;
 use crate::human;
@@ -71,6 +71,9 @@ pub struct EndpointExplanation {
     /// In a slow start, the part of its share that it gets, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<f64>,
+    /// The last probes, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeStatus>,
     /// Seconds to the first byte, as `balance: least_time` reckons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_seconds: Option<f64>,
@@ -248,6 +251,7 @@ impl Seen<'_> {
             drained: drained(member),
             ejected,
             slow_start: ramp.is_under_way(now).then(|| ramp.share(now)),
+            probes: endpoint.recent_probes().status(),
             response_seconds: endpoint.response_time().average().map(|time| time.as_secs_f64()),
         };
         explained.why = self.why(member, &explained, since);
@@ -273,9 +277,11 @@ impl Seen<'_> {
         if let Some(drained) = &explained.drained {
             let until = drained.until.map(|end| format!(" until {}", human::date(end))).unwrap_or_default();
             let by = &drained.by;
-            parts.push(format!(
-                "drained by hand by {by}{until}: it gets no new requests but those of its cookie"
-            ));
+            let keeps = match self.pool.config.sticky {
+                Some(_) => ", it gets no new clients, and keeps those with its cookie",
+                None => ", it gets no new requests",
+            };
+            parts.push(format!("drained by hand by {by}{until}{keeps}"));
         }
         parts.push(match state {
             EndpointState::Healthy => format!("healthy for {age}"),

@@ -8,12 +8,13 @@ use crate::exchange::explain::{
 };
 use crate::human::{self, safe};
 use crate::pool::explain::{EndpointExplanation, PoolExplanation, Role};
-use crate::pool::status::EndpointState;
+use crate::pool::status::{EndpointState, ProbeStatus};
 use crate::terminal::{Painter, TextStyle};
 
 /// The most routes and endpoints that are shown: the usual case fits on a screen. JSON has more.
 const ROUTES_MAX: usize = 8;
 const ENDPOINTS_MAX: usize = 12;
+const PROBES_MAX: usize = 3;
 
 /// The width of the headings.
 const WIDTH: usize = 10;
@@ -185,7 +186,10 @@ fn pool(explanation: &Explanation) -> Vec<Line> {
     let (shown, left_out) = nearest(pool);
     let width =
         shown.iter().map(|endpoint| safe(&endpoint.address).chars().count()).max().unwrap_or_default();
-    lines.extend(shown.iter().map(|endpoint| self::endpoint(endpoint, width, is_offline)));
+    for endpoint in shown {
+        lines.push(self::endpoint(endpoint, width, is_offline));
+        lines.extend(probes(endpoint));
+    }
     lines.extend(others_line(left_out, "endpoint"));
     lines
 }
@@ -228,6 +232,19 @@ fn endpoint(endpoint: &EndpointExplanation, width: usize, is_offline: bool) -> L
     let why = if is_offline { offline(endpoint) } else { safe(&endpoint.why) };
     let parts: Vec<String> = [why, share].into_iter().filter(|part| !part.is_empty()).collect();
     (style, format!("{mark} {:width$}  {}", safe(&endpoint.address), parts.join(", ")))
+}
+
+/// The last probes of one that is not well, the newest first.
+fn probes(endpoint: &EndpointExplanation) -> Option<Line> {
+    if endpoint.state == EndpointState::Healthy || endpoint.probes.is_empty() {
+        return None;
+    }
+    let probe = |probe: &ProbeStatus| {
+        let reason = probe.reason.as_ref().map(|reason| format!(": {}", safe(reason))).unwrap_or_default();
+        format!("{} {}{reason}", human::date(probe.at), probe.result.name())
+    };
+    let last: Vec<String> = endpoint.probes.iter().rev().take(PROBES_MAX).map(probe).collect();
+    Some((TextStyle::Dim, format!("    last probes: {}", last.join("; "))))
 }
 
 /// Nothing is known of its health.

@@ -13,6 +13,7 @@ use crate::config::{
 use crate::exchange::passage::Stage;
 use crate::exchange::{Failure, LocalReply};
 use crate::human;
+use crate::rate_limit::Quota;
 use crate::routing::{RequestHead, cookie};
 use crate::snapshot::{Route, RouteRateLimit};
 
@@ -233,8 +234,7 @@ impl Asked {
 
     fn rate_limit<H: RequestHead>(&self, limit: &RouteRateLimit, asked: &AskedLimit, head: &H) -> String {
         let quota = &limit.config.quota;
-        let rate =
-            format!("{} in {}", human::count(quota.count().into()), human::fine_duration(quota.period()));
+        let rate = rate(quota);
         let key = match &limit.config.by {
             RateKey::Route => String::new(),
             RateKey::Client => format!(" {}", self.client()),
@@ -343,6 +343,17 @@ fn verdict(verdict: crate::auth::Verdict) -> &'static str {
         Verdict::Missing => "it has no credentials",
         Verdict::Refused => "its credentials are wrong",
         Verdict::Unavailable => "nothing can be found out of its credentials",
+    }
+}
+
+/// As the config has it: `100/s`.
+fn rate(quota: &Quota) -> String {
+    let count = quota.count();
+    match quota.period().as_secs() {
+        1 => format!("{count}/s"),
+        60 => format!("{count}/m"),
+        3600 => format!("{count}/h"),
+        _ => format!("{count} in {}", human::fine_duration(quota.period())),
     }
 }
 

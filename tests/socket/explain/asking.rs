@@ -84,7 +84,9 @@ fn the_command_says_where_a_request_goes_and_why() {
         "+ x-forwarded-prefix: /api\n",
         "pool      default, round_robin: picks by turn 1 of 1, if no other request comes before\n",
         "100.0 % of the traffic\n",
-        "3 probes in a row failed, the last: ",
+        "  unhealthy for ",
+        "    last probes: ",
+        " UTC failed: connection refused",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
