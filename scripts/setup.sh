@@ -17,12 +17,30 @@ command -v cmake >/dev/null 2>&1 || packages+=(cmake)
 command -v make >/dev/null 2>&1 || packages+=(make)
 if ! command -v cc >/dev/null 2>&1; then packages+=(gcc libc6-dev); fi
 if ! command -v c++ >/dev/null 2>&1; then packages+=(g++); fi
+# Prometheus and promtool without their package, which would start a server on the machine.
+fetch_prometheus() {
+  local tools folder
+  tools=$(cd "$(dirname "$0")/.." && pwd)/target/tools/bin
+  export PATH="$PATH:$tools"
+  ! command -v promtool >/dev/null 2>&1 || ! command -v prometheus >/dev/null 2>&1 || return 0
+  command -v apt-get >/dev/null 2>&1 || return 1
+  say "fetching prometheus into target/tools"
+  folder=$(mktemp -d)
+  chmod 0755 "$folder"
+  (
+    cd "$folder"
+    apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }
+    dpkg-deb -x prometheus_*.deb . && install -D -t "$tools" usr/bin/prometheus usr/bin/promtool
+  ) >/dev/null 2>&1 && rm -r "$folder"
+}
+
 optional=()
 if [ "${1-}" = tests ]; then
   command -v valgrind >/dev/null 2>&1 || optional+=(valgrind)
   command -v strace >/dev/null 2>&1 || optional+=(strace)
   command -v dnsmasq >/dev/null 2>&1 || optional+=(dnsmasq-base)
   command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || optional+=(nginx-light)
+  fetch_prometheus || say "not to be had: prometheus. Tests that need it are skipped."
 fi
 [ $((${#packages[@]} + ${#optional[@]})) -gt 0 ] || exit 0
 

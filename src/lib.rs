@@ -21,6 +21,7 @@ mod fair_queue;
 mod file;
 pub mod forward;
 mod header_field;
+pub mod histogram;
 mod htpasswd;
 pub mod http1;
 mod human;

@@ -6,6 +6,7 @@
 
 mod adjust;
 mod adjustment;
+mod attempts;
 pub mod authorities;
 mod balance;
 mod candidates;
@@ -55,6 +56,7 @@ use tokio::sync::Notify;
 
 pub use adjust::{AdjustError, AdjustOrder, Adjusted, PoolChoice, adjust};
 pub use adjustment::EndpointChange;
+pub use attempts::{AttemptCounts, RETRY_REASONS, STATUS_CLASSES, status_class};
 pub use balance::MayProbe;
 pub(crate) use balance::chance;
 pub use balance::hash::of_key as hash_of_key;
@@ -425,6 +427,12 @@ impl Pool {
         self.picker.rotation().candidates().members().to_vec()
     }
 
+    /// The endpoints of all members.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        let rotation = self.picker.rotation();
+        rotation.candidates().members().iter().map(|member| member.endpoint.clone()).collect()
+    }
+
     /// Probes a member once, without recording the result; `None`: there is no health check, or the endpoint cannot be
     /// probed.
     pub async fn probe_once(&self, member: &Member) -> Option<ProbeResult> {
@@ -514,6 +522,7 @@ impl Pool {
             HealthChange::State => {
                 self.pickers.changed.notify_one();
                 let HealthStatus { state, reason, .. } = endpoint.health_status();
+                endpoint.attempts().entered(state);
                 let (pool, label, reason) = (&*self.config.name, &**endpoint.label(), &*reason);
                 match state {
                     EndpointState::Unhealthy => {
@@ -536,9 +545,11 @@ impl Pool {
             return false;
         }
         self.pickers.changed.notify_one();
-        if endpoint.state() == EndpointState::Unreachable
-            && let Some(count) = endpoint.reachability().should_log(now)
-        {
+        if endpoint.state() != EndpointState::Unreachable {
+            return true;
+        }
+        endpoint.attempts().entered(EndpointState::Unreachable);
+        if let Some(count) = endpoint.reachability().should_log(now) {
             let (pool, label) = (&*self.config.name, &**endpoint.label());
             log::warn!(pool, endpoint = label, reason, count; "endpoint is unreachable");
         }
@@ -557,6 +568,9 @@ impl Pool {
             self.serves_again(endpoint, now);
         }
         self.pickers.changed.notify_one();
+        if endpoint.state() == EndpointState::Healthy {
+            endpoint.attempts().entered(EndpointState::Healthy);
+        }
         if endpoint.reachability().take_logged() {
             log::info!(pool = &*self.config.name, endpoint = &**endpoint.label(); "endpoint is reachable again");
         }

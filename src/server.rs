@@ -15,8 +15,10 @@ pub mod inherit;
 mod listen_socket;
 mod log_level;
 mod overload_guard;
+mod process_use;
 mod reload;
 mod reload_queue;
+mod series;
 mod startup;
 mod state;
 pub mod upgrade;
@@ -127,6 +129,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let capacity = Capacity::of(&snapshot.config().server, descriptors);
     snapshot.limit_pools(capacity.connections, capacity.http2);
     telemetry.metrics.config_in_force(snapshot.generation(), started);
+    series::begin(&telemetry.metrics, &snapshot);
     if takeover.is_successor() {
         telemetry.metrics.upgraded();
     }

@@ -33,9 +33,16 @@ pub fn use_own_shard(worker: usize) {
 impl<const N: usize> ShardedCounter<N> {
     /// Adds to a count; below zero it wraps, so that one thread may take away what another has added.
     pub fn add(&self, count: usize, value: u64, ordering: Ordering) {
+        self.add_all([(count, value)], ordering);
+    }
+
+    /// Adds to several counts, which costs less than one by one.
+    pub fn add_all<const K: usize>(&self, values: [(usize, u64); K], ordering: Ordering) {
         let shard = self.shard(OWN.get()).get_or_init(Box::default);
-        if let Some(count) = shard.0.get(count) {
-            count.fetch_add(value, ordering);
+        for (count, value) in values {
+            if let Some(count) = shard.0.get(count) {
+                count.fetch_add(value, ordering);
+            }
         }
     }
 

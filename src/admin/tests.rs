@@ -145,7 +145,7 @@ impl Running {
 }
 
 fn admin(listen: AdminListen) -> config::Admin {
-    config::Admin { listen: vec![listen], token: None }
+    config::Admin { listen: vec![listen], token: None, metrics_endpoints: 1000 }
 }
 
 fn bind(config: &config::Admin) -> Result<AdminSocket, BindError> {

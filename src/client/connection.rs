@@ -24,6 +24,7 @@ use crate::listener_state::{ListenerState, TooMany};
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::part::Part;
+use crate::telemetry::metrics::listeners::Handshake;
 use crate::telemetry::record::ClientAddress;
 use crate::tls::{ServerTls, TlsInfo};
 use crate::worker::Worker;
@@ -169,6 +170,8 @@ impl Connection {
         match handshake::accept(&worker, stream, &mut input, &timer, &tls, limit).await {
             Ok((stream, tls_info)) => {
                 let now = Instant::now();
+                let done = Handshake::Done { version: tls_info.version, resumed: tls_info.resumed };
+                self.listener_state.counters.handshake(done);
                 Some(Self { worker, stream, input, timer, now, tls_info: Some(tls_info), ..self })
             }
             Err(HandshakeError::Gone) => None,
@@ -177,8 +180,15 @@ impl Connection {
                 self.refuse_plain_http().await;
                 None
             }
-            Err(HandshakeError::Failed { reason, detail }) => {
-                self.listener_state.turned_away(self.identity.peer(), reason, &detail);
+            Err(HandshakeError::Failed(detail)) => {
+                self.listener_state.counters.handshake(Handshake::Failed);
+                self.listener_state.turned_away(self.identity.peer(), "tls_handshake", &detail);
+                None
+            }
+            Err(HandshakeError::TimedOut) => {
+                let detail = "the handshake was not over within timeouts.handshake";
+                self.listener_state.counters.handshake(Handshake::TimedOut);
+                self.listener_state.turned_away(self.identity.peer(), "tls_handshake_timeout", detail);
                 None
             }
         }

@@ -11,7 +11,7 @@ use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::tls::{ServerTls, TlsInfo};
 use crate::worker::Worker;
-use crate::worker::deadline::{Elapsed, Timer};
+use crate::worker::deadline::Timer;
 
 /// The type of a TLS record that carries a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -23,12 +23,9 @@ pub enum HandshakeError {
     Gone,
     /// The client speaks HTTP without TLS, and can be answered.
     PlainHttp(Stream),
-    Failed {
-        /// For the metric.
-        reason: &'static str,
-        /// For the log.
-        detail: String,
-    },
+    /// For the reason that the log is to have.
+    Failed(String),
+    TimedOut,
 }
 
 /// Does the handshake within `limit`. `input` may hold bytes that have been read before.
@@ -78,16 +75,11 @@ pub async fn accept(
     });
     let accepted = accepted.await;
     timer.clear();
-    accepted.unwrap_or_else(|Elapsed| {
-        Err(HandshakeError::Failed {
-            reason: "tls_handshake_timeout",
-            detail: "the handshake was not over within timeouts.handshake".into(),
-        })
-    })
+    accepted.unwrap_or(Err(HandshakeError::TimedOut))
 }
 
 fn failed(detail: impl Into<String>) -> HandshakeError {
-    HandshakeError::Failed { reason: "tls_handshake", detail: detail.into() }
+    HandshakeError::Failed(detail.into())
 }
 
 /// The client's first bytes are refused.

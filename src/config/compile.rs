@@ -159,7 +159,8 @@ pub(crate) fn admin_sockets_alone(
     let mut compiler = Compiler::new(diagnostics, source, Regexes::default());
     let mut listen = compiler.admin_addresses(&file.admin, true);
     listen.retain(|address| !matches!(address, AdminListen::Tcp(_)));
-    (!listen.is_empty()).then_some(Admin { listen, token: None })
+    let metrics_endpoints = file.admin.metrics_endpoints.0 as usize;
+    (!listen.is_empty()).then_some(Admin { listen, token: None, metrics_endpoints })
 }
 
 /// Compiles the `server` section of a file without other sections.
@@ -282,7 +283,8 @@ impl Compiler<'_> {
         }
         // A token that is wrong has been reported.
         let has_token = token.is_some() || !section.complete;
-        Admin { listen: self.admin_addresses(section, has_token), token }
+        let metrics_endpoints = section.metrics_endpoints.0 as usize;
+        Admin { listen: self.admin_addresses(section, has_token), token, metrics_endpoints }
     }
 
     fn admin_addresses(&mut self, section: &AdminSection, has_token: bool) -> Vec<AdminListen> {

@@ -119,6 +119,8 @@ pub struct Admin {
     pub listen: Vec<AdminListen>,
     /// The bearer token that clients must send over TCP; always set if the address is not loopback.
     pub token: Option<Secret>,
+    /// How many endpoints have all metrics.
+    pub metrics_endpoints: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

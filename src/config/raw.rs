@@ -142,6 +142,9 @@ section! {
         /// What clients must send as `Authorization: Bearer TOKEN`. Required if `listen` has an address that
         /// is not loopback, and for commands over TCP; a unix socket needs none. Default: none.
         token: Secret, optional;
+        /// How many endpoints, in the order of the file, have metrics of their answers by status, times and retries of
+        /// their own: some sixty series each. Those beyond have only the metrics of their state and load.
+        metrics_endpoints: Count<0, 1_000_000> = 1000;
     }
 }
 

@@ -185,6 +185,6 @@ fn upgrade_keys(old: &Config, new: &Config) -> Vec<String> {
     let mut keys = differing!(old.server, server, Server {
         threads, max_connections, max_http2_requests, max_memory, drain, drain_idle, drain_delay, upgrade_timeout, watch, state
     } but {}, "server.");
-    keys.extend(differing!(old.admin, admin, Admin { listen, token } but {}, "admin."));
+    keys.extend(differing!(old.admin, admin, Admin { listen, token, metrics_endpoints } but {}, "admin."));
     keys
 }

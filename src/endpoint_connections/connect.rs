@@ -39,13 +39,13 @@ pub async fn open(
 /// How long to wait for a connection to close before looking for idle ones again.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Takes a permit for a connection to an endpoint that may have only so many. Where all are taken, an idle one is closed,
+/// Takes a permit for a connection to an endpoint, which may have only so many. Where all are taken, an idle one is closed,
 /// of any worker: over HTTP/1.1 there is one, as there are no more requests than connections, or will be in a moment.
-async fn permit(idle_pool: &IdlePool, endpoint: &Endpoint, pool: &config::Pool) -> Option<Permit> {
-    let most = usize::try_from(pool.limits.endpoint_connections?).unwrap_or(usize::MAX);
+async fn permit(idle_pool: &IdlePool, endpoint: &Endpoint, pool: &config::Pool) -> Permit {
+    let most = pool.limits.endpoint_connections.and_then(|most| usize::try_from(most).ok());
     loop {
-        if let Some(permit) = endpoint.connections().take(most) {
-            return Some(permit);
+        if let Some(permit) = endpoint.connections().take(most.unwrap_or(usize::MAX)) {
+            return permit;
         }
         if !idle_pool.descriptors.close_one_to(endpoint) {
             endpoint.connections().released(PAUSE).await;
@@ -61,7 +61,7 @@ async fn socket(
 ) -> io::Result<Socket> {
     let short = || io::Error::from_raw_os_error(libc::EMFILE);
     let is_over = || descriptor_deadline <= tokio::time::Instant::now();
-    let mut of_endpoint = permit(idle_pool, endpoint, pool).await;
+    let mut of_endpoint = Some(permit(idle_pool, endpoint, pool).await);
     let mut again = false;
     loop {
         let descriptor = tokio::time::timeout_at(descriptor_deadline, idle_pool.descriptors.take(idle_pool));

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::adjustment::AdjustmentState;
+use super::attempts::AttemptCounts;
 use super::balance::ResponseTime;
 use super::check_id::CheckId;
 use super::connect::{Backlog, TlsTarget};
@@ -63,6 +64,7 @@ pub struct Endpoint {
     adjustment: AdjustmentState,
     backlog: Backlog,
     counters: Counters,
+    attempts: AttemptCounts,
     load: Load,
     outliers: OutlierRecord,
     outlier_settings: Arc<OutlierSettings>,
@@ -72,7 +74,7 @@ pub struct Endpoint {
     is_new: AtomicBool,
     /// No pool in force has it.
     is_gone: AtomicBool,
-    /// Its open connections, where their number is limited.
+    /// Its open connections.
     connections: Arc<Permits>,
     /// The count of requests of its pool.
     pub(super) pool: Arc<InFlightLimit>,
@@ -154,7 +156,7 @@ impl Endpoint {
         health: Health,
         table: &EndpointTable,
     ) -> Self {
-        let (reachability, adjustment, backlog, counters, connections) = Default::default();
+        let (reachability, adjustment, backlog, counters, attempts, connections) = Default::default();
         let recent_probes = RecentProbes::default();
         let epoch = table.epoch;
         Self {
@@ -166,6 +168,7 @@ impl Endpoint {
             adjustment,
             backlog,
             counters,
+            attempts,
             load: Load { in_flight: AtomicU64::new(0), response_time: ResponseTime::new(epoch) },
             outliers: OutlierRecord::default(),
             outlier_settings: table.outliers.clone(),
@@ -210,7 +213,7 @@ impl Endpoint {
         &self.target
     }
 
-    /// Its open connections, where their number is limited.
+    /// Its open connections.
     pub fn connections(&self) -> &Arc<Permits> {
         &self.connections
     }
@@ -289,6 +292,11 @@ impl Endpoint {
     /// How many connections requests have opened.
     pub(super) fn connects(&self) -> u64 {
         self.counters.traffic.sum(CONNECTS, Relaxed)
+    }
+
+    /// What came of its attempts. They belong to this process: another one begins anew.
+    pub fn attempts(&self) -> &AttemptCounts {
+        &self.attempts
     }
 
     pub(super) fn outliers(&self) -> &OutlierRecord {

@@ -263,6 +263,9 @@ impl ProbeOutcome {
 }
 
 impl EndpointState {
+    pub const ALL: [Self; 5] =
+        [Self::Checking, Self::Healthy, Self::Unreachable, Self::Unhealthy, Self::Ejected];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Checking => "checking",

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::attached::attach;
+use crate::permits::Permit;
 use crate::pool::Endpoint;
 use crate::pool::connect::{PingoraSocket, TlsTarget, error_type, stream_over};
 
@@ -27,17 +28,26 @@ use crate::pool::connect::{PingoraSocket, TlsTarget, error_type, stream_over};
 ///
 /// Closed as soon as Pingora closes its own, because otherwise the endpoint would see no FIN.
 #[derive(Debug, Clone)]
-pub struct Connection(Arc<Mutex<Option<OwnedFd>>>);
+pub struct Connection(Arc<Mutex<Option<Handle>>>);
+
+#[derive(Debug)]
+struct Handle {
+    socket: OwnedFd,
+    /// Counts the connection at its endpoint.
+    _of_endpoint: Option<Permit>,
+}
 
 impl Connection {
-    fn of(socket: &impl AsFd) -> io::Result<Self> {
-        Ok(Self(Arc::new(Mutex::new(Some(socket.as_fd().try_clone_to_owned()?)))))
+    fn of(socket: &impl AsFd, endpoint: &Endpoint) -> io::Result<Self> {
+        let socket = socket.as_fd().try_clone_to_owned()?;
+        let handle = Handle { socket, _of_endpoint: endpoint.connections().take(usize::MAX) };
+        Ok(Self(Arc::new(Mutex::new(Some(handle)))))
     }
 
     pub fn cut(&self) {
         if let Some(handle) = &*self.0.lock() {
             // On an error the other side has closed it already.
-            let _ = SockRef::from(handle).shutdown(Shutdown::Both);
+            let _ = SockRef::from(&handle.socket).shutdown(Shutdown::Both);
         }
     }
 
@@ -45,7 +55,10 @@ impl Connection {
     pub fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         // Does not block, because Pingora's handle has made the socket non-blocking.
-        self.0.lock().as_ref().is_some_and(|handle| matches!(SockRef::from(handle).peek(&mut byte), Ok(1..)))
+        self.0
+            .lock()
+            .as_ref()
+            .is_some_and(|handle| matches!(SockRef::from(&handle.socket).peek(&mut byte), Ok(1..)))
     }
 }
 
@@ -81,7 +94,7 @@ impl Dial {
     }
 
     async fn finish(&self, socket: impl PingoraSocket + AsFd) -> io::Result<(Stream, Connection)> {
-        let connection = Connection::of(&socket)?;
+        let connection = Connection::of(&socket, &self.endpoint)?;
         Ok((stream_over(socket, self.tls.as_ref()).await?, connection))
     }
 }

@@ -42,6 +42,7 @@ use self::pending_revert::PendingRevert;
 pub use self::successor_config::adopt_successor_config;
 use super::bind::BindError;
 use super::listen_socket::{ListenSockets, SocketChange};
+use super::series;
 use super::state::ServerState;
 use crate::admin::{ConfigChange, OperationOutcome, Verdict};
 use crate::config::{self, LoadError, Loaded, Report};
@@ -480,6 +481,7 @@ fn put_in_force(shared: &ServerState, previous: &Snapshot, snapshot: &Arc<Snapsh
     shared.snapshot.store(snapshot.clone());
     previous.ask_again();
     shared.telemetry.metrics.config_in_force(snapshot.generation(), SystemTime::now());
+    series::begin(&shared.telemetry.metrics, snapshot);
 }
 
 /// `text` if the save has failed, else nothing.

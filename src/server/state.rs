@@ -17,6 +17,7 @@ use super::inherit::Takeover;
 use super::listen_socket::ListenSockets;
 use super::log_level;
 use super::overload_guard;
+use super::process_use;
 use super::reload::confirm_deadline::ConfirmDeadline;
 use super::reload::plan::Planner;
 use super::worker_load::WorkerLoads;
@@ -155,6 +156,8 @@ impl crate::admin::Process for ServerState {
     fn metrics(&self) -> String {
         let snapshot = self.snapshot.load();
         let (pools, routes) = (snapshot.status(), snapshot.route_status());
+        let members: Vec<_> =
+            snapshot.pools().iter().map(|pool| (pool.name().clone(), pool.endpoints())).collect();
         let of_listener = |listener: &Arc<Listener>| {
             let name = listener.name.to_string();
             certificates(Some(listener))
@@ -164,6 +167,8 @@ impl crate::admin::Process for ServerState {
         let certificates: Vec<_> = snapshot.listeners().iter().flat_map(of_listener).collect();
         self.telemetry.metrics.encode(Scrape {
             pools: &pools,
+            members: &members,
+            endpoints_max: snapshot.config().admin.metrics_endpoints,
             routes: &routes,
             rate_limits: &snapshot.rate_limit_status(),
             mirrors: &snapshot.mirror_status(),
@@ -171,6 +176,7 @@ impl crate::admin::Process for ServerState {
             workers: &self.loads.list(),
             confirmation_awaited: self.confirm_deadline.left().is_some(),
             memory: self.memory(),
+            process: process_use::read(),
             to_endpoints: ConnectionsToEndpoints {
                 open: self.descriptors.to_endpoints(),
                 closed: self.descriptors.closed(),

@@ -8,6 +8,8 @@
 //! reasons are the labels of `exchange`'s failures. Nothing that a client sends becomes a label.
 
 mod compression;
+mod counters;
+mod endpoints;
 mod exposition;
 mod histogram;
 pub mod listeners;
@@ -22,12 +24,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::record::{AttemptResult, NamedRecord, Record};
+use crate::histogram::Observation;
+use crate::pool::Endpoint;
 use crate::pool::status::{MirrorStatus, PoolStatus, RateLimitStatus, RouteStatus};
 use crate::tls::CertificateStatus;
 use compression::Compression;
+use counters::Counters;
 use listeners::{ByListener, ListenerCounters};
 use request_balance::RequestBalance;
-use series::{Counters, Series};
+use series::Series;
 
 /// All counters of the process; clones share them.
 #[derive(Clone)]
@@ -39,6 +44,10 @@ pub struct Metrics {
 #[derive(Debug, Clone, Copy)]
 pub struct Scrape<'a> {
     pub pools: &'a [PoolStatus],
+    /// The endpoints of each pool, with its name.
+    pub members: &'a [(Arc<str>, Vec<Arc<Endpoint>>)],
+    /// How many endpoints have all their series; those beyond have only the ones of their state and load.
+    pub endpoints_max: usize,
     /// Those that have a limit of requests.
     pub routes: &'a [RouteStatus],
     pub rate_limits: &'a [RateLimitStatus],
@@ -50,6 +59,8 @@ pub struct Scrape<'a> {
     /// The config in force will be rolled back unless it is confirmed.
     pub confirmation_awaited: bool,
     pub memory: MemoryUse,
+    /// What the system says of the process; `None`: it does not.
+    pub process: Option<ProcessUse>,
     pub to_endpoints: ConnectionsToEndpoints,
     pub access_log_dropped: u64,
     pub events_dropped: u64,
@@ -63,6 +74,17 @@ pub struct MemoryUse {
     pub of_limit: Option<(u64, u64)>,
     /// New requests are refused because memory is short.
     pub short: bool,
+}
+
+/// What the process takes of its machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessUse {
+    /// Seconds of processor time since its start, of itself and of the kernel for it.
+    pub cpu_seconds: f64,
+    pub threads: u64,
+    pub virtual_bytes: u64,
+    pub open_files: u64,
+    pub open_files_max: u64,
 }
 
 /// Connections to endpoints.
@@ -128,11 +150,16 @@ impl Metrics {
         self.shared.failures.begin(causes);
     }
 
+    /// Begins the series of combinations of listener, route and pool; an empty name stands for none.
+    pub fn begin_requests<'a>(&self, combinations: impl Iterator<Item = (&'a str, &'a str, &'a str)>) {
+        self.shared.series.begin(combinations);
+    }
+
     /// Counts a finished request.
     pub fn request(&self, record: NamedRecord<'_>) {
         let (route, pool) = (record.route.unwrap_or_default(), record.pool.unwrap_or_default());
         self.shared.series.with(record.listener, route, pool, |requests| {
-            requests.count(record.text.method(), record.status, record.duration);
+            requests.count(&record);
             count_attempts(&requests.pool, &record);
             if let Some(unusual) = &record.unusual {
                 requests.unusual(unusual);
@@ -197,6 +224,7 @@ impl Metrics {
     pub fn encode(&self, scrape: Scrape<'_>) -> String {
         let mut out = exposition::Exposition::default();
         scrape::process(&mut out, &self.shared, scrape);
+        scrape::of_system(&mut out, &self.shared, scrape);
         self.shared.listeners.encode(&mut out);
         self.shared.compression.encode(&mut out);
         scrape::certificates(&mut out, scrape.certificates);
@@ -204,6 +232,7 @@ impl Metrics {
         scrape::to_endpoints(&mut out, scrape.to_endpoints);
         self.shared.series.encode(&mut out);
         scrape::pools(&mut out, scrape.pools);
+        endpoints::encode(&mut out, scrape);
         scrape::routes(&mut out, scrape.routes);
         scrape::rate_limits(&mut out, scrape.rate_limits);
         scrape::mirrors(&mut out, scrape.mirrors);
@@ -214,17 +243,25 @@ impl Metrics {
 /// Counts the attempts of one request in its pool.
 fn count_attempts(pool: &series::PoolSeries, record: &Record) {
     for (index, attempt) in record.attempts.iter().enumerate() {
-        if let Some(connect) = attempt.connect {
-            pool.connect.observe(connect);
+        let counts = attempt.endpoint.attempts();
+        if let Some(connect) = attempt.connect.map(Observation::of) {
+            pool.connect.add(connect);
+            counts.connected(connect);
         }
-        if let Some(first_byte) = attempt.first_byte {
-            pool.first_byte.observe(first_byte);
+        if let Some(first_byte) = attempt.first_byte.map(Observation::of) {
+            pool.first_byte.add(first_byte);
+            match attempt.result {
+                AttemptResult::Status(status) => counts.answered(status, first_byte),
+                AttemptResult::Failed(_) | AttemptResult::Overtaken => counts.broke_off(first_byte),
+            }
         }
         if index + 1 < record.attempts.len() && !attempt.beside {
-            pool.retries.add(match attempt.result {
+            let reason = match attempt.result {
                 AttemptResult::Failed(label) => label,
                 AttemptResult::Status(_) | AttemptResult::Overtaken => "status",
-            });
+            };
+            pool.retries.add(reason);
+            counts.retried(reason);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::{ProtocolVersion, ServerConnection};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 
 use super::certificate_resolver::CertificateResolver;
 use super::identity::Identity;
@@ -18,6 +18,8 @@ pub struct TlsInfo {
     pub http2: bool,
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
+    /// The handshake took up an earlier session.
+    pub resumed: bool,
     /// The identity in the client's certificate.
     pub client: Option<Identity>,
     resolver: Arc<CertificateResolver>,
@@ -33,6 +35,7 @@ impl TlsInfo {
                 Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
                 _ => "TLSv1.3",
             },
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
             client: certificate.map(Identity::of),
             resolver: tls.resolver.clone(),
         }
@@ -41,7 +44,8 @@ impl TlsInfo {
     /// As after the handshake of a client without a certificate, for somebody who only asks. `name`: its SNI; empty: none.
     pub fn asked(name: &str, http2: bool, tls: &ServerTls) -> Self {
         let server_name = (!name.is_empty()).then(|| name.into());
-        Self { server_name, http2, version: "TLSv1.3", client: None, resolver: tls.resolver.clone() }
+        let resolver = tls.resolver.clone();
+        Self { server_name, http2, version: "TLSv1.3", resumed: false, client: None, resolver }
     }
 
     /// Whether a request for this host may use this connection: the host has the certificate that the client was shown.

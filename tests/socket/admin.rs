@@ -3,5 +3,6 @@
 mod access;
 mod addresses;
 mod metrics;
+mod prometheus;
 mod status;
 mod strangers;

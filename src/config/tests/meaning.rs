@@ -54,7 +54,10 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(config.server.drain, Duration::from_secs(30));
     assert_eq!(config.server.drain_delay, Duration::ZERO);
     assert!(config.server.threads >= 1);
-    assert_eq!(config.admin, Admin { listen: vec![AdminListen::Default], token: None });
+    assert_eq!(
+        config.admin,
+        Admin { listen: vec![AdminListen::Default], token: None, metrics_endpoints: 1000 }
+    );
     assert_eq!(config.log, Log { level: "info".into(), format: EventFormat::Auto });
     assert_eq!(
         config.access_log,

@@ -1,13 +1,13 @@
 //! The counters of each listener: its connections, and the balance of its requests.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::counters::Counters;
 use super::exposition::{Exposition, Kind};
 use super::request_balance::{RequestBalance, RequestCounts};
-use super::series::Counters;
 use crate::sharded_counter::ShardedCounter;
 use crate::telemetry::record::Outcome;
 
@@ -20,7 +20,32 @@ pub struct ListenerCounters {
     dismissed: Counters,
     request_counts: RequestCounts,
     http2: ShardedCounter<4>,
+    /// By [`HANDSHAKES`]; `None`: the listener has never had TLS.
+    handshakes: OnceLock<Box<ShardedCounter<{ HANDSHAKES.len() }>>>,
 }
+
+/// The end of a TLS handshake with a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    Done {
+        /// As in [`TlsInfo`](crate::tls::TlsInfo).
+        version: &'static str,
+        /// An earlier session went on.
+        resumed: bool,
+    },
+    Failed,
+    TimedOut,
+}
+
+/// Versions and results. One that has failed has no version: mostly none was agreed on.
+const HANDSHAKES: [(&str, &str); 6] = [
+    ("TLSv1.2", "full"),
+    ("TLSv1.2", "resumed"),
+    ("TLSv1.3", "full"),
+    ("TLSv1.3", "resumed"),
+    ("", "failed"),
+    ("", "timeout"),
+];
 
 /// What is counted of requests over HTTP/2.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +107,24 @@ impl ListenerCounters {
             dismissed: Counters::of(DISMISSAL_REASONS),
             request_counts: RequestCounts::default(),
             http2: ShardedCounter::default(),
+            handshakes: OnceLock::new(),
+        }
+    }
+
+    /// Begins the series of TLS handshakes.
+    pub fn begin_handshakes(&self) -> &ShardedCounter<{ HANDSHAKES.len() }> {
+        self.handshakes.get_or_init(Box::default)
+    }
+
+    pub fn handshake(&self, handshake: Handshake) {
+        let labels = match handshake {
+            Handshake::Done { version, resumed: false } => (version, "full"),
+            Handshake::Done { version, resumed: true } => (version, "resumed"),
+            Handshake::Failed => ("", "failed"),
+            Handshake::TimedOut => ("", "timeout"),
+        };
+        if let Some(index) = HANDSHAKES.iter().position(|known| *known == labels) {
+            self.begin_handshakes().add(index, 1, Relaxed);
         }
     }
 
@@ -218,6 +261,7 @@ impl ByListener {
         }
         request_balance(out, &all);
         http2(out, &all);
+        handshakes(out, &all);
     }
 }
 
@@ -240,6 +284,17 @@ fn http2(out: &mut Exposition, all: &[Arc<ListenerCounters>]) {
         "Responses over HTTP/2 that are in memory until their clients take them, or wait to be read.",
         [("held", Http2Count::Held), ("unread", Http2Count::Unread)],
     );
+}
+
+fn handshakes(out: &mut Exposition, all: &[Arc<ListenerCounters>]) {
+    out.metric("evenkeel_tls_handshakes_total", Kind::Counter, "TLS handshakes with clients, by result.");
+    for counters in all {
+        let Some(counts) = counters.handshakes.get() else { continue };
+        for (index, (version, result)) in HANDSHAKES.into_iter().enumerate() {
+            let labels = [("listener", &*counters.listener), ("version", version), ("result", result)];
+            out.sample(&labels, counts.sum(index, Relaxed));
+        }
+    }
 }
 
 fn request_balance(out: &mut Exposition, all: &[Arc<ListenerCounters>]) {

@@ -6,9 +6,7 @@ use std::sync::atomic::Ordering;
 use super::exposition::{Exposition, Kind};
 use super::{ConnectionsToEndpoints, Scrape, Shared, unix_seconds};
 use crate::part::missing_parts;
-use crate::pool::status::{
-    EndpointState, EndpointStatus, MirrorStatus, PoolStatus, RateLimitStatus, RouteStatus,
-};
+use crate::pool::status::{EndpointState, MirrorStatus, PoolStatus, RateLimitStatus, RouteStatus};
 use crate::tls::CertificateStatus;
 use crate::wait_queue::QueueStatus;
 
@@ -95,6 +93,24 @@ fn gauge(out: &mut Exposition, name: &'static str, help: &str, value: impl std::
     out.sample(&[], value);
 }
 
+/// By the names that all programs have in common.
+pub(super) fn of_system(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>) {
+    let started = unix_seconds(shared.started);
+    gauge(out, "process_start_time_seconds", "When the process started, since the Unix epoch.", started);
+    gauge(out, "process_resident_memory_bytes", "Resident memory.", scrape.memory.resident);
+    let Some(process) = scrape.process else { return };
+    out.metric(
+        "process_cpu_seconds_total",
+        Kind::Counter,
+        "Processor time, the kernel's for the process included.",
+    );
+    out.sample(&[], process.cpu_seconds);
+    gauge(out, "process_virtual_memory_bytes", "Virtual memory.", process.virtual_bytes);
+    gauge(out, "process_open_fds", "Open file descriptors.", process.open_files);
+    gauge(out, "process_max_fds", "The limit of open file descriptors.", process.open_files_max);
+    gauge(out, "process_threads", "Threads.", process.threads);
+}
+
 pub(super) fn workers(out: &mut Exposition, connections: &[usize]) {
     out.metric(
         "evenkeel_worker_connections",
@@ -140,12 +156,16 @@ pub(super) fn pools(out: &mut Exposition, pools: &[PoolStatus]) {
     queues(out, "pool", pools.iter().map(|pool| (&*pool.name, &pool.queue)));
     requests(out, pools);
     sources(out, pools);
-    checks(out, pools);
-    adjusted(out, pools);
-    for metric in ENDPOINT_METRICS {
-        out.metric(metric.name, metric.kind, metric.help);
-        for (pool, endpoint) in endpoints(pools) {
-            out.sample(&[("pool", &pool.name), ("endpoint", &endpoint.address)], (metric.value)(endpoint));
+    states(out, pools);
+}
+
+/// How many endpoints are in each state.
+fn states(out: &mut Exposition, pools: &[PoolStatus]) {
+    out.metric("evenkeel_pool_endpoints", Kind::Gauge, "Endpoints of the pool, by state.");
+    for pool in pools {
+        for state in EndpointState::ALL {
+            let count = pool.endpoints.iter().filter(|endpoint| endpoint.state == state).count();
+            out.sample(&[("pool", &pool.name), ("state", state.name())], count);
         }
     }
 }
@@ -310,100 +330,3 @@ fn sources(out: &mut Exposition, pools: &[PoolStatus]) {
         out.sample(&[("pool", &*pool.name), ("source", &*source.source)], failing);
     }
 }
-
-fn checks(out: &mut Exposition, pools: &[PoolStatus]) {
-    out.metric("evenkeel_health_checks_total", Kind::Counter, "Probes of endpoints, by result.");
-    for (pool, endpoint) in endpoints(pools) {
-        for (result, count) in [("passed", endpoint.checks_passed), ("failed", endpoint.checks_failed)] {
-            let labels = [("pool", &*pool.name), ("endpoint", &*endpoint.address), ("result", result)];
-            out.sample(&labels, count);
-        }
-    }
-}
-
-fn adjusted(out: &mut Exposition, pools: &[PoolStatus]) {
-    let help = "1 if this was changed of the endpoint by hand and is in force, else 0.";
-    out.metric("evenkeel_endpoint_adjusted", Kind::Gauge, help);
-    for (pool, endpoint) in endpoints(pools) {
-        for (change, is) in
-            [("drain", endpoint.drained.is_some()), ("weight", endpoint.weight_by_hand.is_some())]
-        {
-            let labels = [("pool", &*pool.name), ("endpoint", &*endpoint.address), ("change", change)];
-            out.sample(&labels, u8::from(is));
-        }
-    }
-}
-
-fn endpoints(pools: &[PoolStatus]) -> impl Iterator<Item = (&PoolStatus, &EndpointStatus)> {
-    pools.iter().flat_map(|pool| pool.endpoints.iter().map(move |endpoint| (pool, endpoint)))
-}
-
-struct EndpointMetric {
-    name: &'static str,
-    kind: Kind,
-    help: &'static str,
-    value: fn(&EndpointStatus) -> u64,
-}
-
-const ENDPOINT_METRICS: [EndpointMetric; 10] = [
-    EndpointMetric {
-        name: "evenkeel_endpoint_up",
-        kind: Kind::Gauge,
-        help: "1 if the endpoint is healthy, 0 if it is unhealthy, unreachable, ejected or not probed yet.",
-        value: |endpoint| u64::from(endpoint.state == EndpointState::Healthy),
-    },
-    EndpointMetric {
-        name: "evenkeel_endpoint_ejected",
-        kind: Kind::Gauge,
-        help: "1 while the endpoint is ejected for its answers to requests.",
-        value: |endpoint| u64::from(endpoint.ejected_seconds.is_some()),
-    },
-    EndpointMetric {
-        name: "evenkeel_endpoint_ejections_total",
-        kind: Kind::Counter,
-        help: "How often the endpoint was ejected for its answers to requests.",
-        value: |endpoint| endpoint.ejections,
-    },
-    EndpointMetric {
-        name: "evenkeel_endpoint_weight",
-        kind: Kind::Gauge,
-        help: "The endpoint's share of traffic relative to the others.",
-        value: |endpoint| endpoint.weight.into(),
-    },
-    EndpointMetric {
-        name: "evenkeel_endpoint_in_flight",
-        kind: Kind::Gauge,
-        help: "Attempts in progress at the endpoint.",
-        value: |endpoint| endpoint.in_flight,
-    },
-    EndpointMetric {
-        name: "evenkeel_endpoint_idle_connections",
-        kind: Kind::Gauge,
-        help: "Open connections to the endpoint that wait for their next request.",
-        value: |endpoint| endpoint.idle_connections,
-    },
-    EndpointMetric {
-        name: "evenkeel_endpoint_requests_total",
-        kind: Kind::Counter,
-        help: "Attempts sent to the endpoint.",
-        value: |endpoint| endpoint.requests,
-    },
-    EndpointMetric {
-        name: "evenkeel_endpoint_failures_total",
-        kind: Kind::Counter,
-        help: "Attempts that failed at the endpoint.",
-        value: |endpoint| endpoint.failures,
-    },
-    EndpointMetric {
-        name: "evenkeel_endpoint_sent_bytes_total",
-        kind: Kind::Counter,
-        help: "Body bytes sent to the endpoint, from clients.",
-        value: |endpoint| endpoint.bytes_in,
-    },
-    EndpointMetric {
-        name: "evenkeel_endpoint_received_bytes_total",
-        kind: Kind::Counter,
-        help: "Body bytes received from the endpoint, for clients.",
-        value: |endpoint| endpoint.bytes_out,
-    },
-];

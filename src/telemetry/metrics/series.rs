@@ -6,25 +6,33 @@
 //! names of all configs since the start are the limit.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use ahash::AHashMap;
 use arc_swap::ArcSwap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
+use super::counters::Counters;
 use super::exposition::{Exposition, Kind};
-use super::histogram::Histogram;
+use super::histogram;
 use crate::auth::Verdict;
+use crate::histogram::Histogram;
+use crate::pool::{RETRY_REASONS, STATUS_CLASSES, status_class};
 use crate::sharded_counter::ShardedCounter;
-use crate::telemetry::record::{HedgeResult, RetryRefused, Unusual};
+use crate::telemetry::record::{HedgeResult, Record, RetryRefused, Unusual};
 
 /// Unknown methods are counted as the last.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "other"];
 const AUTH_KINDS: [&str; 3] = ["basic", "forward", "jwt"];
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Indexes in [`RequestSeries::counts`], behind those by method and class.
+const BYTES_IN: usize = METHODS.len() * STATUS_CLASSES.len();
+const BYTES_OUT: usize = BYTES_IN + 1;
+
+/// How many combinations of a config have series before their first request.
+const AHEAD_MAX: usize = 1000;
 
 /// Series by route. A route has few listeners and pools, so they are searched linearly.
 type ByRoute = AHashMap<Arc<str>, Arc<[Arc<RequestSeries>]>>;
@@ -49,16 +57,24 @@ struct Registry {
 pub(super) struct RequestSeries {
     listener: Box<str>,
     route: Arc<str>,
-    /// By method, then by class.
-    counts: ShardedCounter<{ METHODS.len() * CLASSES.len() }>,
+    /// By method, then by class; behind them the bytes of bodies.
+    counts: ShardedCounter<{ BYTES_OUT + 1 }>,
     /// Shared with the same route and pool on other listeners.
-    duration: Arc<Histogram>,
+    times: Arc<RequestTimes>,
     /// By kind of authentication, then by verdict; empty until there is one.
     auth: OnceLock<Box<ShardedCounter<{ AUTH_KINDS.len() * Verdict::ALL.len() }>>>,
     /// Requests of clients that may not send them, by the list that says so.
     pub(super) denied: Counters,
     /// Shared with all series of the pool.
     pub(super) pool: Arc<PoolSeries>,
+}
+
+/// How long the requests of one route and pool took.
+#[derive(Default)]
+pub(super) struct RequestTimes {
+    duration: Histogram,
+    /// Of those that waited.
+    waited: Histogram,
 }
 
 #[derive(Default)]
@@ -70,22 +86,6 @@ pub(super) struct PoolSeries {
     pub(super) retries_refused: Counters,
     pub(super) hedges: Counters,
 }
-
-/// Why another attempt follows: the failures that may be tried again, and an answer that `retry` names.
-const RETRY_REASONS: [&str; 8] = [
-    "connect_failed",
-    "connect_timeout",
-    "endpoint_tls",
-    "resources_short",
-    "stream_refused",
-    "endpoint_reset",
-    "response_timeout",
-    "status",
-];
-
-/// Counters by a label from a fixed set, for rare events: counting takes a read lock and a short search.
-#[derive(Default)]
-pub(super) struct Counters(RwLock<Vec<(&'static str, AtomicU64)>>);
 
 // === impl Series ===
 
@@ -112,6 +112,19 @@ impl Series {
         series
     }
 
+    /// Begins the series of combinations of listener, route and pool before their first request, because a rate does not
+    /// see the burst that makes a series appear.
+    pub(super) fn begin<'a>(&self, combinations: impl Iterator<Item = (&'a str, &'a str, &'a str)>) {
+        let mut registry = self.registry.lock();
+        for (listener, route, pool) in combinations.take(AHEAD_MAX) {
+            if find(&registry.by_route, listener, route, pool).is_none() {
+                registry.add(listener, route, pool);
+            }
+        }
+        registry.missed = 0;
+        self.published.store(Arc::new(registry.by_route.clone()));
+    }
+
     pub(super) fn encode(&self, out: &mut Exposition) {
         let map = self.registry.lock().by_route.clone();
         // Sorted, so that two scrapes differ in their numbers only.
@@ -135,16 +148,8 @@ impl Series {
                 [("listener", &*entry.listener), ("route", &*entry.route), ("pool", &*entry.pool.name)];
             entry.denied.encode(out, &labels, "list");
         }
-        let durations: BTreeMap<_, _> =
-            entries.iter().map(|entry| ((&entry.route, &entry.pool.name), &entry.duration)).collect();
-        out.metric(
-            "evenkeel_request_duration_seconds",
-            Kind::Histogram,
-            "From a request's header to the last byte of its response.",
-        );
-        for ((route, pool), duration) in durations {
-            duration.encode(out, &[("route", route), ("pool", pool)]);
-        }
+        encode_bytes(out, &entries);
+        encode_times(out, &entries);
         encode_auth(out, &entries);
         let pools: BTreeMap<_, _> = entries
             .iter()
@@ -157,6 +162,41 @@ impl Series {
 
 fn find<'a>(map: &'a ByRoute, listener: &str, route: &str, pool: &str) -> Option<&'a Arc<RequestSeries>> {
     map.get(route)?.iter().find(|entry| *entry.listener == *listener && *entry.pool.name == *pool)
+}
+
+fn encode_bytes(out: &mut Exposition, entries: &[&Arc<RequestSeries>]) {
+    for (name, help, count) in [
+        ("evenkeel_request_bytes_total", "Body bytes of requests, from clients.", BYTES_IN),
+        ("evenkeel_response_bytes_total", "Body bytes of responses, to clients.", BYTES_OUT),
+    ] {
+        out.metric(name, Kind::Counter, help);
+        for entry in entries {
+            let labels =
+                [("listener", &*entry.listener), ("route", &*entry.route), ("pool", &*entry.pool.name)];
+            out.sample(&labels, entry.counts.sum(count, Ordering::Relaxed));
+        }
+    }
+}
+
+fn encode_times(out: &mut Exposition, entries: &[&Arc<RequestSeries>]) {
+    let times: BTreeMap<_, _> =
+        entries.iter().map(|entry| ((&entry.route, &entry.pool.name), &entry.times)).collect();
+    out.metric(
+        "evenkeel_request_duration_seconds",
+        Kind::Histogram,
+        "From a request's header to the last byte of its response.",
+    );
+    for ((route, pool), times) in &times {
+        histogram::encode(out, &[("route", route), ("pool", pool)], &times.duration.counts());
+    }
+    out.metric(
+        "evenkeel_request_wait_duration_seconds",
+        Kind::Histogram,
+        "How long those requests waited that had to: for room in a limit, or for an endpoint.",
+    );
+    for ((route, pool), times) in &times {
+        histogram::encode(out, &[("route", route), ("pool", pool)], &times.waited.counts());
+    }
 }
 
 fn encode_auth(out: &mut Exposition, entries: &[&Arc<RequestSeries>]) {
@@ -195,7 +235,7 @@ fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
     }
     out.metric("evenkeel_connect_duration_seconds", Kind::Histogram, "New connections to endpoints.");
     for (name, pool) in pools {
-        pool.connect.encode(out, &[("pool", name)]);
+        histogram::encode(out, &[("pool", name)], &pool.connect.counts());
     }
     out.metric(
         "evenkeel_first_byte_duration_seconds",
@@ -203,7 +243,7 @@ fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
         "From an attempt's start to the first byte of the endpoint's response.",
     );
     for (name, pool) in pools {
-        pool.first_byte.encode(out, &[("pool", name)]);
+        histogram::encode(out, &[("pool", name)], &pool.first_byte.counts());
     }
 }
 
@@ -212,15 +252,14 @@ fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
 impl Registry {
     fn add(&mut self, listener: &str, route: &str, pool: &str) -> Arc<RequestSeries> {
         let known = self.by_route.get(route).cloned().unwrap_or_default();
-        let duration =
-            known.iter().find(|entry| *entry.pool.name == *pool).map(|entry| entry.duration.clone());
+        let times = known.iter().find(|entry| *entry.pool.name == *pool).map(|entry| entry.times.clone());
         let of_pool = self.pools.entry(pool.into()).or_insert_with(|| Arc::new(PoolSeries::new(pool)));
         let route: Arc<str> = route.into();
         let added = Arc::new(RequestSeries {
             listener: listener.into(),
             route: route.clone(),
             counts: Default::default(),
-            duration: duration.unwrap_or_default(),
+            times: times.unwrap_or_default(),
             auth: OnceLock::new(),
             denied: Counters::default(),
             pool: of_pool.clone(),
@@ -233,11 +272,16 @@ impl Registry {
 // === impl RequestSeries ===
 
 impl RequestSeries {
-    pub(super) fn count(&self, method: &str, status: u16, duration: Duration) {
+    pub(super) fn count(&self, record: &Record) {
+        let method = record.text.method();
         let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
-        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
-        self.counts.add(count_index(method, class), 1, Ordering::Relaxed);
-        self.duration.observe(duration);
+        let index = count_index(method, status_class(record.status));
+        let counts = [(index, 1), (BYTES_IN, record.bytes_in), (BYTES_OUT, record.bytes_out)];
+        self.counts.add_all(counts, Ordering::Relaxed);
+        self.times.duration.observe(record.duration);
+        if let Some(waited) = record.waited {
+            self.times.waited.observe(waited);
+        }
     }
 
     /// Counts what few requests have.
@@ -282,14 +326,15 @@ impl RequestSeries {
 
     fn encode(&self, out: &mut Exposition) {
         for (row, method) in METHODS.iter().enumerate() {
-            let counts = std::array::from_fn::<_, { CLASSES.len() }, _>(|column| {
+            let counts = std::array::from_fn::<_, { STATUS_CLASSES.len() }, _>(|column| {
                 self.counts.sum(count_index(row, column), Ordering::Relaxed)
             });
-            // A method that is asked for has all its classes, so that a rate sees the first burst of errors.
-            if counts == [0; CLASSES.len()] {
+            // A method that is asked for has all its classes, so that a rate sees the first burst of errors. GET has them
+            // from the start.
+            if row > 0 && counts == [0; STATUS_CLASSES.len()] {
                 continue;
             }
-            for (class, count) in CLASSES.iter().zip(counts) {
+            for (class, count) in STATUS_CLASSES.iter().zip(counts) {
                 let labels = [
                     ("listener", &*self.listener),
                     ("route", &*self.route),
@@ -305,7 +350,7 @@ impl RequestSeries {
 
 /// The index of a count in [`RequestSeries::counts`].
 fn count_index(method: usize, class: usize) -> usize {
-    method * CLASSES.len() + class
+    method * STATUS_CLASSES.len() + class
 }
 
 // === impl PoolSeries ===
@@ -322,60 +367,23 @@ impl PoolSeries {
     }
 }
 
-// === impl Counters ===
-
-impl Counters {
-    /// With a series for each of these labels from the start: a rate does not see the burst that makes a series appear.
-    pub(super) fn of(labels: impl IntoIterator<Item = &'static str>) -> Self {
-        let counters = Self::default();
-        counters.begin(labels);
-        counters
-    }
-
-    /// Adds a series for each of these labels.
-    pub(super) fn begin(&self, labels: impl IntoIterator<Item = &'static str>) {
-        let mut counts = self.0.write();
-        for label in labels {
-            if !counts.iter().any(|(known, _)| *known == label) {
-                counts.push((label, AtomicU64::new(0)));
-            }
-        }
-    }
-
-    pub(super) fn add(&self, label: &'static str) {
-        if let Some((_, count)) = self.0.read().iter().find(|(known, _)| *known == label) {
-            count.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let mut counts = self.0.write();
-        match counts.iter().find(|(known, _)| *known == label) {
-            Some((_, count)) => drop(count.fetch_add(1, Ordering::Relaxed)),
-            None => counts.push((label, AtomicU64::new(1))),
-        }
-    }
-
-    pub(super) fn encode(&self, out: &mut Exposition, labels: &[(&str, &str)], name: &str) {
-        let counts = self.0.read();
-        let ordered: BTreeMap<_, _> =
-            counts.iter().map(|(label, count)| (*label, count.load(Ordering::Relaxed))).collect();
-        for (label, count) in ordered {
-            out.suffixed("", labels, Some((name, label)), count);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::telemetry::record::{ClientAddress, Protocol, RequestText, TextParts};
 
     #[test]
     fn many_new_routes_make_few_maps_and_all_are_counted() {
         let series = Series::default();
+        let asked = RequestText::new(TextParts { method: b"GET", ..TextParts::default() });
+        let new = Record::new(SystemTime::UNIX_EPOCH, ClientAddress::unix(), asked, Protocol::Http11);
+        let record = Record { status: 200, ..new };
         let mut maps = 0;
         for route in 0..10_000 {
             let before = series.published.load_full();
-            series
-                .with("l", &format!("r{route}"), "p", |requests| requests.count("GET", 200, Duration::ZERO));
+            series.with("l", &format!("r{route}"), "p", |requests| requests.count(&record));
             maps += usize::from(!Arc::ptr_eq(&before, &series.published.load()));
         }
         assert!(maps <= 20, "{maps}");

@@ -3,6 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use smallvec::smallvec;
 
+use super::listeners::Handshake;
 use super::*;
 use crate::auth::Verdict;
 use crate::pool::Endpoint;
@@ -129,7 +130,18 @@ fn busy() -> Metrics {
     connections.refused("too_many_connections");
     connections.paused("connections");
     connections.dismissed("connections");
+    connections.handshake(Handshake::Done { version: "TLSv1.3", resumed: true });
+    connections.handshake(Handshake::TimedOut);
     metrics
+}
+
+/// One whose attempts were counted by [`Metrics::request`].
+fn tried_endpoint() -> Arc<Endpoint> {
+    let tried = attempt(Some(400), AttemptResult::Status(204));
+    let endpoint = tried.endpoint.clone();
+    let failed = AttemptRecord { result: AttemptResult::Failed("endpoint_reset"), ..tried.clone() };
+    Metrics::new(UNIX_EPOCH).request(named(&Record { attempts: smallvec![failed, tried], ..record() }));
+    endpoint
 }
 
 fn rate_limits() -> Vec<RateLimitStatus> {
@@ -163,6 +175,8 @@ fn certificates() -> Vec<(String, CertificateStatus)> {
 fn encode(metrics: &Metrics) -> String {
     metrics.encode(Scrape {
         pools: &pools(),
+        members: &[("api-v1".into(), vec![tried_endpoint(), Endpoint::named("10.0.0.2:3000")])],
+        endpoints_max: 1,
         routes: &routes(),
         rate_limits: &rate_limits(),
         mirrors: &mirrors(),
@@ -170,6 +184,13 @@ fn encode(metrics: &Metrics) -> String {
         workers: &[3, 4],
         confirmation_awaited: false,
         memory: MemoryUse { resident: 13, of_limit: Some((95, 100)), short: true },
+        process: Some(ProcessUse {
+            cpu_seconds: 1.5,
+            threads: 3,
+            virtual_bytes: 99,
+            open_files: 20,
+            open_files_max: 1024,
+        }),
         to_endpoints: ConnectionsToEndpoints { open: 5, closed: 6 },
         access_log_dropped: 11,
         events_dropped: 12,
@@ -223,6 +244,92 @@ fn requests_are_counted_where_they_belong() {
 }
 
 #[test]
+fn an_endpoint_has_what_its_attempts_came_to() {
+    let endpoint = r#"{pool="api-v1",endpoint="10.0.0.1:3000""#;
+    assert_has(
+        &encode(&busy()),
+        &[
+            &format!(r#"evenkeel_endpoint_responses_total{endpoint},status="2xx"}} 1"#),
+            &format!(r#"evenkeel_endpoint_responses_total{endpoint},status="5xx"}} 0"#),
+            &format!(r#"evenkeel_endpoint_first_byte_duration_seconds_bucket{endpoint},le="0.0025"}} 0"#),
+            &format!(r#"evenkeel_endpoint_first_byte_duration_seconds_bucket{endpoint},le="0.005"}} 2"#),
+            &format!("evenkeel_endpoint_first_byte_duration_seconds_sum{endpoint}}} 0.006"),
+            &format!("evenkeel_endpoint_connect_duration_seconds_count{endpoint}}} 2"),
+            &format!(r#"evenkeel_endpoint_retries_total{endpoint},reason="endpoint_reset"}} 1"#),
+            &format!(r#"evenkeel_endpoint_state_changes_total{endpoint},state="unhealthy"}} 0"#),
+            &format!("evenkeel_endpoint_open_connections{endpoint}}} 0"),
+            r#"evenkeel_pool_endpoints{pool="api-v1",state="healthy"} 1"#,
+            r#"evenkeel_pool_endpoints{pool="api-v1",state="checking"} 1"#,
+            r#"evenkeel_pool_endpoints{pool="api-v1",state="ejected"} 0"#,
+        ],
+    );
+}
+
+/// What is left out is said, and what says that an endpoint is down is never left out.
+#[test]
+fn endpoints_beyond_the_limit_have_their_state_only() {
+    let text = encode(&busy());
+    assert_has(
+        &text,
+        &[
+            "evenkeel_endpoints_without_series 1",
+            r#"evenkeel_endpoint_open_connections{pool="api-v1",endpoint="10.0.0.2:3000"} 0"#,
+        ],
+    );
+    let of_second = text.lines().filter(|line| line.contains("10.0.0.2:3000"));
+    assert_eq!(of_second.count(), 1);
+}
+
+#[test]
+fn handshakes_are_counted_where_a_listener_has_tls() {
+    let metrics = busy();
+    let tls = metrics.listener(&"secure".into());
+    tls.begin_handshakes();
+    metrics.listener(&"plain".into());
+    let text = encode(&metrics);
+    assert_has(
+        &text,
+        &[
+            r#"evenkeel_tls_handshakes_total{listener="default",version="TLSv1.3",result="resumed"} 1"#,
+            r#"evenkeel_tls_handshakes_total{listener="default",version="TLSv1.3",result="full"} 0"#,
+            r#"evenkeel_tls_handshakes_total{listener="default",version="",result="timeout"} 1"#,
+            r#"evenkeel_tls_handshakes_total{listener="secure",version="",result="failed"} 0"#,
+        ],
+    );
+    assert!(!text.contains(r#"evenkeel_tls_handshakes_total{listener="plain""#), "{text}");
+}
+
+/// An alert sees the first failure only where its series was there before.
+#[test]
+fn the_series_of_a_config_are_there_before_its_first_request() {
+    let metrics = Metrics::new(UNIX_EPOCH);
+    metrics.begin_requests([("default", "", ""), ("default", "api", "api-v1")].into_iter());
+    let labels = r#"{listener="default",route="api",pool="api-v1""#;
+    assert_has(
+        &encode(&metrics),
+        &[
+            &format!(r#"evenkeel_requests_total{labels},method="GET",status="5xx"}} 0"#),
+            r#"evenkeel_requests_total{listener="default",route="",pool="",method="GET",status="4xx"} 0"#,
+            &format!("evenkeel_request_bytes_total{labels}}} 0"),
+            r#"evenkeel_request_duration_seconds_count{route="api",pool="api-v1"} 0"#,
+            r#"evenkeel_request_wait_duration_seconds_count{route="api",pool="api-v1"} 0"#,
+            r#"evenkeel_retries_refused_total{pool="api-v1",cause="budget"} 0"#,
+        ],
+    );
+    let waited = Record { waited: Some(Duration::from_millis(40)), bytes_in: 7, bytes_out: 9, ..record() };
+    metrics.request(named(&waited));
+    assert_has(
+        &encode(&metrics),
+        &[
+            &format!("evenkeel_request_bytes_total{labels}}} 7"),
+            &format!("evenkeel_response_bytes_total{labels}}} 9"),
+            r#"evenkeel_request_wait_duration_seconds_bucket{route="api",pool="api-v1",le="0.025"} 0"#,
+            r#"evenkeel_request_wait_duration_seconds_bucket{route="api",pool="api-v1",le="0.05"} 1"#,
+        ],
+    );
+}
+
+#[test]
 fn what_clients_write_never_becomes_a_label() {
     let metrics = Metrics::new(UNIX_EPOCH);
     for number in 0..100 {
@@ -233,10 +340,15 @@ fn what_clients_write_never_becomes_a_label() {
     let record = Record { text: asking_with("get"), status: 0, ..record() };
     metrics.request(NamedRecord { route: None, pool: None, ..named(&record) });
     let text = encode(&metrics);
-    let requests: Vec<_> = text.lines().filter(|line| line.starts_with("evenkeel_requests_total")).collect();
+    let mut requests: Vec<_> =
+        text.lines().filter(|line| line.starts_with("evenkeel_requests_total")).collect();
     let none = r#"evenkeel_requests_total{listener="default",route="",pool="",method="other""#;
+    const CLASSES: usize = 5;
     let expected = [("1xx", 1), ("2xx", 0), ("3xx", 0), ("4xx", 0), ("5xx", 100)];
-    assert_eq!(requests, expected.map(|(class, count)| format!(r#"{none},status="{class}"}} {count}"#)));
+    let expected = expected.map(|(class, count)| format!(r#"{none},status="{class}"}} {count}"#));
+    assert_eq!(requests.split_off(CLASSES), expected);
+    // GET is there from the start.
+    assert!(requests.iter().all(|line| line.contains(r#"method="GET""#) && line.ends_with(" 0")));
     // Series that are there before anything happens, so that a rate sees the first burst.
     let listener = metrics.listener(&"default".into());
     listener.request_accepted();
@@ -326,6 +438,12 @@ fn reloads_panics_and_pools_show() {
             "evenkeel_config_generation 1",
             "evenkeel_config_last_reload_successful 1",
             "evenkeel_config_last_reload_timestamp_seconds 1",
+            "process_start_time_seconds 1.5",
+            "process_cpu_seconds_total 1.5",
+            "process_resident_memory_bytes 13",
+            "process_open_fds 20",
+            "process_max_fds 1024",
+            "process_threads 3",
             r#"evenkeel_log_dropped_total{log="access"} 11"#,
             r#"evenkeel_log_dropped_total{log="events"} 12"#,
             r#"evenkeel_pool_waiting_requests{pool="api-v1"} 4"#,
@@ -363,7 +481,7 @@ struct Described {
 
 /// Reads a scrape as strictly as Prometheus and `promtool check metrics` do.
 fn described(text: &str) -> BTreeMap<String, Described> {
-    let name = regex::Regex::new("^evenkeel_[a-z0-9_]+$").expect("regex");
+    let name = regex::Regex::new("^(evenkeel|process)_[a-z0-9_]+$").expect("regex");
     let sample =
         regex::Regex::new(r#"^([a-z0-9_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? ([0-9.e+-]+)$"#)
             .expect("regex");
@@ -421,6 +539,8 @@ fn the_documentation_has_exactly_the_metrics_that_are_written() {
 fn a_fresh_process_has_a_valid_scrape() {
     let text = Metrics::new(UNIX_EPOCH).encode(Scrape {
         pools: &[],
+        members: &[],
+        endpoints_max: 0,
         routes: &[],
         rate_limits: &[],
         mirrors: &[],
@@ -428,6 +548,7 @@ fn a_fresh_process_has_a_valid_scrape() {
         workers: &[],
         confirmation_awaited: false,
         memory: MemoryUse::default(),
+        process: Some(ProcessUse::default()),
         to_endpoints: ConnectionsToEndpoints::default(),
         access_log_dropped: 0,
         events_dropped: 0,

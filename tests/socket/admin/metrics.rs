@@ -115,3 +115,62 @@ fn the_text_is_well_formed() {
         assert!(name.starts_with("evenkeel_") || name.starts_with("process_"), "{name}");
     }
 }
+
+/// What came of the attempts at an endpoint is told by endpoint, from 0 on; and what goes both ways by route.
+#[test]
+fn attempts_are_told_by_endpoint() {
+    let well = Endpoint::scripted("well", |exchange| match exchange.target() {
+        "/broken" => exchange.status("503 Service Unavailable", "", ""),
+        _ => exchange.answer("four"),
+    });
+    let dead = nobody_listens();
+    let proxy = Proxy::to([&well, &dead]).start();
+    let metric = |name: &str, labels: &[&str]| proxy.metric(name, labels) as u64;
+    let before = proxy.metrics();
+    for line in [
+        format!(r#"evenkeel_endpoint_responses_total{{pool="default",endpoint="{}",status="5xx"}} 0"#, well.address()),
+        format!(r#"evenkeel_endpoint_state_changes_total{{pool="default",endpoint="{}",state="unreachable"}} 0"#, dead.address()),
+        r#"evenkeel_requests_total{listener="default",route="default",pool="default",method="GET",status="5xx"} 0"#
+            .to_owned(),
+    ] {
+        assert!(before.lines().any(|found| found == line), "no line {line} in:\n{before}");
+    }
+    for _ in 0..4 {
+        assert_eq!(proxy.get("/").expect(200).text(), "four");
+    }
+    proxy.get("/broken").expect(503);
+    proxy.client().upload("POST", "/upload", b"sixsix").expect(200);
+    proxy.records_of("/", 4);
+    proxy.record("/broken");
+    proxy.record("/upload");
+    let well = well.address();
+    assert_eq!(metric("evenkeel_endpoint_responses_total", &[well, "\"2xx\""]), 5);
+    assert_eq!(metric("evenkeel_endpoint_responses_total", &[well, "\"5xx\""]), 1);
+    assert_eq!(metric("evenkeel_endpoint_first_byte_duration_seconds_count", &[well]), 6);
+    assert!(metric("evenkeel_endpoint_connect_duration_seconds_count", &[well]) >= 1);
+    assert!(metric("evenkeel_endpoint_open_connections", &[well]) >= 1);
+    assert_eq!(metric("evenkeel_endpoint_open_connections", &[dead.address()]), 0);
+    assert_eq!(metric("evenkeel_endpoint_retries_total", &[dead.address(), "connect_failed"]), 1);
+    assert_eq!(metric("evenkeel_endpoint_state_changes_total", &[dead.address(), "unreachable"]), 1);
+    assert_eq!(metric("evenkeel_request_bytes_total", &["\"default\""]), 6);
+    assert_eq!(metric("evenkeel_response_bytes_total", &["\"default\""]), 20);
+    assert_eq!(metric("evenkeel_endpoints_without_series", &[]), 0);
+    assert!(metric("process_open_fds", &[]) > 3 && metric("process_threads", &[]) > 1);
+}
+
+/// The metrics of many endpoints are bounded, and what is left out is said.
+#[test]
+fn endpoints_beyond_the_limit_have_their_state_only() {
+    let [first, second] = ["first", "second"].map(Endpoint::named);
+    let proxy = Proxy::to([&first, &second]);
+    let socket = proxy.folder().join("admin.sock");
+    let proxy = proxy.admin(&format!("listen: 'unix:{}', metrics_endpoints: 1", socket.display())).start();
+    let metrics = proxy.metrics();
+    let has = |name: &str, endpoint: &Endpoint| {
+        metrics.lines().any(|line| line.starts_with(name) && line.contains(endpoint.address()))
+    };
+    assert!(has("evenkeel_endpoint_responses_total", &first));
+    assert!(!has("evenkeel_endpoint_responses_total", &second));
+    assert!(has("evenkeel_endpoint_up", &second) && has("evenkeel_endpoint_open_connections", &second));
+    assert_eq!(proxy.metric("evenkeel_endpoints_without_series", &[]) as u64, 1);
+}

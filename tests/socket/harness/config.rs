@@ -179,6 +179,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// A key of the listener named last.
+    pub fn listening_with(mut self, line: &str) -> ProxyBuilder {
+        self.listeners.last_mut().expect("a listener to set a key of").lines.push(line.into());
+        self
+    }
+
     /// The routes, one per item, each the inside of `{ }`.
     pub fn routes(mut self, routes: &[&str]) -> ProxyBuilder {
         self.routes = routes.iter().map(|route| format!("  - {{ {route} }}\n")).collect();

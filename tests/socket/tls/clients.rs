@@ -117,6 +117,8 @@ fn sessions_are_resumed() {
         assert_eq!(kind(&proxy), HandshakeKind::Resumed);
         proxy.reload(&proxy.config_text().replace("routes:", "# nothing changes\nroutes:"));
         assert_eq!(kind(&proxy), HandshakeKind::Resumed);
+        let count = |result| proxy.metric("evenkeel_tls_handshakes_total", &[result]) as u64;
+        assert_eq!((count("\"full\""), count("\"resumed\""), count("\"failed\"")), (1, 2, 0));
     }
 }
 
