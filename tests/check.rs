@@ -265,3 +265,39 @@ fn the_unit_leaves_no_core_opens_nothing_and_loses_no_line() {
         assert_eq!(written, 1, "{key} is written once");
     }
 }
+
+/// Keys, users and keys of cookies are told from the other files.
+#[test]
+fn secrets_that_all_may_read_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (key, users) = (folder.path().join("sticky.key"), folder.path().join("users"));
+    std::fs::write(&key, "0a".repeat(32)).expect("the folder is ours");
+    std::fs::write(&users, "alice:$2y$05$1v5vRwZs6JAujyeuM/v.8.WdtstQgKHtN0NtnDNRhz1xhl/ynQjHS\n")
+        .expect("the folder is ours");
+    let yaml = format!(
+        "listeners: [{{ address: :8080 }}]\nroutes: [{{ pool: p, auth: {{ basic: {} }} }}]\n\
+         pools: {{ p: {{ endpoints: [10.0.0.1:80, 10.0.0.2:80], sticky: {{ cookie: c, key: {} }} }} }}\n",
+        users.display(),
+        key.display()
+    );
+    let file = written(folder.path(), &yaml).display().to_string();
+    let check_with = |mode: u32| {
+        for secret in [&key, &users] {
+            std::fs::set_permissions(secret, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        }
+        let output = evenkeel(&["check", "-q", "-c", &file]);
+        assert_eq!(output.status.code(), Some(0));
+        text(&output.stderr).to_owned()
+    };
+    let said = check_with(0o644);
+    for secret in [&key, &users] {
+        let secret = secret.display();
+        assert!(
+            said.contains(&format!("{secret} has secrets, and every user of this machine may read it")),
+            "{said}"
+        );
+        assert!(said.contains(&format!("run `chmod o= {secret}`")), "{said}");
+    }
+    assert_eq!(check_with(0o640), "");
+}

@@ -30,6 +30,7 @@ mod pools;
 mod queues;
 mod rate_limit;
 mod regexes;
+mod regrets;
 mod response;
 mod retry;
 mod rewrite;
@@ -272,6 +273,7 @@ impl Compiler<'_> {
         self.unused_pools(file, &routes);
         self.check_waits(file);
         self.check_retries(file);
+        self.warn_of_regrets(file);
         (listeners, routes, pools)
     }
 

@@ -3,6 +3,7 @@
 mod curl;
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -57,6 +58,9 @@ fn write_file(known: &[(String, String)], name: &str, path: &Path) {
         (None, Some("log")) => {}
         (None, None) => std::fs::write(path, USERS).expect("the folder is ours"),
         (None, _) => std::fs::write(path, "0a".repeat(32)).expect("the folder is ours"),
+    }
+    if path.exists() {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
     }
 }
 

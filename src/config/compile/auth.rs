@@ -98,6 +98,7 @@ impl Compiler<'_> {
                 return None;
             }
         };
+        self.warn_if_readable(path, span);
         match Users::parse(&content, &shown) {
             Ok(users) => Some((Arc::new(users), tls::WatchedFile::with(path, &content))),
             Err(faults) => {

@@ -96,6 +96,7 @@ impl Compiler<'_> {
         taken.add(&address.value, (name.clone(), section.span));
         self.check_socket(section, &address.value);
         self.check_proxy_protocol(section, &address.value);
+        self.warn_of_trust(&section.trusted_proxies);
         self.check_https(section);
         self.check_http2(section);
         self.check_engine(section);

@@ -72,8 +72,7 @@ impl Compiler<'_> {
     fn check_route_retries(&mut self, route: &RouteSection, file: &FileSection) {
         let Some(section) = route.retry.as_option() else { return };
         let pool = route.pool.as_ref().and_then(|pool| pool_section(file, &pool.0));
-        let of_pool = pool.and_then(|pool| pool.retry.as_option()).map(retry_of).unwrap_or_else(never);
-        let (written, retry) = (written_of_route(section), overrides(section).over(&of_pool));
+        let (written, retry) = (written_of_route(section), overrides(section).over(&of_pool(pool)));
         if let (Some(limit), true) = (&section.limit, retry.on == RetryOn::default() && retry.limit > 0) {
             let message =
                 "its pool has `retry: off`, and the route does not say after which failures it tries again";
@@ -142,12 +141,25 @@ impl Compiler<'_> {
     }
 
     pub(super) fn route_retry(&mut self, form: &OrOff<RouteRetrySection>) -> RetryOverrides {
-        match form {
-            OrOff::On(section) => overrides(section),
-            OrOff::Off => {
-                let (on, hedge) = (Some(RetryOn::default()), Some(None));
-                RetryOverrides { limit: Some(0), on, hedge, ..RetryOverrides::default() }
-            }
+        overrides_of(form)
+    }
+}
+
+/// What the route and its pool say together.
+pub(super) fn retry_over_pool(route: &RouteSection, pool: &PoolSection) -> Retry {
+    overrides_of(&route.retry.value).over(&of_pool(Some(pool)))
+}
+
+fn of_pool(pool: Option<&PoolSection>) -> Retry {
+    pool.and_then(|pool| pool.retry.as_option()).map(retry_of).unwrap_or_else(never)
+}
+
+fn overrides_of(form: &OrOff<RouteRetrySection>) -> RetryOverrides {
+    match form {
+        OrOff::On(section) => overrides(section),
+        OrOff::Off => {
+            let (on, hedge) = (Some(RetryOn::default()), Some(None));
+            RetryOverrides { limit: Some(0), on, hedge, ..RetryOverrides::default() }
         }
     }
 }

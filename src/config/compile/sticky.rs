@@ -48,6 +48,7 @@ impl Compiler<'_> {
                 return None;
             }
         };
+        self.warn_if_readable(&written.0, written.span);
         let keys = key_file::keys(&content);
         if keys.is_none() {
             let message = format!("{} holds no keys", written.0.display());

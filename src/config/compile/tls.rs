@@ -28,6 +28,9 @@ impl Compiler<'_> {
             let remedy = "add one: [{ cert: /path/site.pem, key: /path/site.key }]";
             self.diagnostics.error(list.span, "TLS needs a certificate", remedy);
         }
+        if let OrOff::On(TicketsSection { keys: Some(keys), .. }) = &section.session_tickets.value {
+            self.warn_if_readable(&keys.0, keys.span);
+        }
         let certificates: Vec<Certificate> =
             list.iter().filter_map(|certificate| self.certificate(certificate)).collect();
         let settings = ServerSettings {
@@ -61,6 +64,7 @@ impl Compiler<'_> {
     ) -> Option<Arc<ClientTls>> {
         let identity = match (&section.cert, &section.key) {
             (Some(cert), Some(key)) => {
+                self.warn_if_readable(&key.0, key.span);
                 Some(CertificateFiles { cert: cert.0.clone(), key: key.0.clone(), ocsp: None })
             }
             (None, None) => None,
@@ -127,6 +131,7 @@ impl Compiler<'_> {
                         "replace the file; it is read again when it changes",
                     );
                 }
+                self.warn_if_readable(&key.0, key.span);
                 Some(certificate)
             }
             Err(TlsLoadError { setting, message, remedy }) => {

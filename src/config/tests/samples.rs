@@ -1,6 +1,7 @@
 //! The files of `conf/`: each loads, and the reference file agrees with the schema.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::Value as Json;
@@ -28,6 +29,7 @@ fn the_sample_with_a_key_loads_with_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let (key, config) = (folder.path().join("sticky.key"), folder.path().join("sticky.yaml"));
     std::fs::write(&key, "0a".repeat(32)).expect("a key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
     let text = include_str!("../../../conf/sticky.yaml")
         .replace("${STICKY_KEY:-/etc/evenkeel/sticky.key}", &key.display().to_string());
     std::fs::write(&config, text).expect("a config");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,6 +77,7 @@ impl Authority {
         let chain = if oddity == Oddity::SelfSigned { String::new() } else { self.0.pem() };
         fs::write(&issued.cert, certificate.pem() + &chain).unwrap();
         fs::write(&issued.key, key.serialize_pem()).unwrap();
+        fs::set_permissions(&issued.key, fs::Permissions::from_mode(0o600)).unwrap();
         issued
     }
 

@@ -21,7 +21,7 @@ fn a_plan_says_what_would_change_and_changes_nothing() {
         exchange.answer("old");
     });
     let (new, dead) = (Endpoint::named("new"), nobody_listens());
-    let mut proxy = Proxy::to([&old]).health_check("type: tcp, interval: 30s, timeout: 1s").start();
+    let mut proxy = Proxy::to([&old]).health_check("type: tcp, interval: 20s, timeout: 1s").start();
     proxy.wait_until(old.address(), "healthy");
     let mut held = proxy.client();
     held.send("GET /held HTTP/1.1\r\nHost: test.example\r\n\r\n");

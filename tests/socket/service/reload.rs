@@ -222,7 +222,7 @@ fn a_new_endpoint_is_checked_first() {
 fn a_changed_weight_takes_effect() {
     let [a, b] = ["a", "b"].map(Endpoint::named);
     let proxy = Proxy::to([a.weight(1), b.weight(1)])
-        .health_check("type: tcp, interval: 30s, timeout: 1s, healthy_after: 1")
+        .health_check("type: tcp, interval: 20s, timeout: 1s, healthy_after: 1")
         .start();
     proxy.wait_until(a.address(), "healthy");
     proxy.wait_until(b.address(), "healthy");
@@ -283,7 +283,7 @@ fn a_reload_says_what_it_changed() {
         exchange.answer("old");
     });
     let [kept, new] = ["kept", "new"].map(Endpoint::named);
-    let proxy = Proxy::to([&old, &kept]).health_check("type: tcp, interval: 30s, timeout: 1s").start();
+    let proxy = Proxy::to([&old, &kept]).health_check("type: tcp, interval: 20s, timeout: 1s").start();
     proxy.wait_until(old.address(), "healthy");
     let held: Vec<_> = (0..4)
         .map(|_| {
@@ -366,7 +366,7 @@ fn a_refused_reload_says_why() {
 fn a_new_endpoint_is_probed_before_it_is_used() {
     let well = Endpoint::named("well");
     let (dead, silent) = (nobody_listens(), silent_network());
-    let proxy = Proxy::to([&well]).health_check("type: tcp, interval: 30s, timeout: 1s").start();
+    let proxy = Proxy::to([&well]).health_check("type: tcp, interval: 20s, timeout: 1s").start();
     proxy.wait_until(well.address(), "healthy");
     let more = format!("{well}\n      - {dead}\n      - {silent}");
     let config = proxy
@@ -410,7 +410,7 @@ fn a_refused_reload_leaves_no_socket_behind() {
 #[test]
 fn signals_during_a_reload_are_one_more_reload() {
     let (well, silent) = (Endpoint::named("well"), silent_network());
-    let mut proxy = Proxy::to([&well]).health_check("type: tcp, interval: 30s, timeout: 1s").start();
+    let mut proxy = Proxy::to([&well]).health_check("type: tcp, interval: 20s, timeout: 1s").start();
     proxy.wait_until(well.address(), "healthy");
     let steady = SteadyLoad::start(&proxy.address(), 2);
     // The first reload waits a second for its probe.
