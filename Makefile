@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients h2spec autobahn pressure differential chaos timing prove bench bench-pools growth fuzz instructions sharing pgo
+.PHONY: help setup demo test lint release install docker-test systemd-test clients h2spec autobahn pressure differential chaos timing prove bench bench-pools growth fuzz instructions sharing pgo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ sharing: setup ## only the part of `make test` that counts what workers write in
 
 release: setup ## build target/release/evenkeel, optimised to the last
 	cargo build --locked --release
+
+install: ## what make release has built, with manual pages and completions to PREFIX (/usr/local); DESTDIR for packages
+	@scripts/install.sh "$${CARGO_TARGET_DIR:-target}/release/evenkeel"
 
 docker-test: ## build the image and use it as people do (needs a Docker engine)
 	@tests/docker.sh

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{LoadError, Report};
 use crate::escape;
@@ -11,6 +11,7 @@ use crate::server::upgrade::launch;
 mod adjust_request;
 mod admin_request;
 mod check;
+mod completions;
 mod config_file;
 mod confirm;
 mod demo;
@@ -20,6 +21,8 @@ mod foreign_commands;
 mod health;
 mod incident;
 mod log;
+mod man;
+mod order;
 mod plan;
 mod prove;
 mod reload;
@@ -96,6 +99,10 @@ enum Command {
     Prove(prove::Prove),
     /// Print the JSON Schema of the config file, for editors.
     Schema(schema::Schema),
+    /// Print what a shell needs to complete the command line.
+    Completions(completions::Completions),
+    /// Write the manual pages into a directory.
+    Man(man::Man),
 }
 
 impl Cli {
@@ -126,8 +133,23 @@ impl Cli {
             Command::Simulate(command) => command.execute(),
             Command::Prove(command) => command.execute(),
             Command::Schema(command) => command.execute(),
+            Command::Completions(command) => command.execute(),
+            Command::Man(command) => command.execute(),
         }
     }
+}
+
+/// The command line as people see it: for completions and manual pages.
+fn visible_command() -> clap::Command {
+    let whole = Cli::command();
+    let seen: Vec<_> = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
+    let about = whole.get_about().cloned().unwrap_or_default();
+    clap::Command::new("evenkeel")
+        .version(env!("CARGO_PKG_VERSION"))
+        .propagate_version(true)
+        .about(about)
+        .subcommand_required(true)
+        .subcommands(seen)
 }
 
 /// Prints text that may have foreign parts: control characters are escaped.

@@ -266,6 +266,43 @@ fn the_unit_leaves_no_core_opens_nothing_and_loses_no_line() {
     }
 }
 
+#[test]
+fn json_has_what_people_are_told_in_a_form_for_tools() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let json = |output: &Output| -> serde_json::Value {
+        assert_eq!(text(&output.stderr), "");
+        serde_json::from_str(text(&output.stdout)).expect("it is JSON")
+    };
+    let right = written(
+        folder.path(),
+        "listeners: [{ address: :8080, trusted_proxies: [0.0.0.0/0] }]\n\
+         routes: [{ pool: p }]\npools: { p: [10.0.0.1:80] }\n",
+    );
+    // The file may be named by position or by -c alike.
+    let output = evenkeel(&["check", "--json", &right.display().to_string()]);
+    let said = json(&output);
+    assert_eq!((output.status.code(), &said["valid"]), (Some(0), &true.into()), "{said}");
+    assert_eq!((&said["listeners"], &said["endpoints"]), (&1.into(), &1.into()), "{said}");
+    let problem = &said["problems"][0];
+    assert_eq!((&problem["severity"], &problem["line"]), (&"warning".into(), &1.into()), "{said}");
+    assert_eq!(problem["text"], "0.0.0.0/0", "{said}");
+    // With warnings, a strict check fails.
+    let output = evenkeel(&["check", "--json", "--strict", "-c", &right.display().to_string()]);
+    assert_eq!((output.status.code(), &json(&output)["valid"]), (Some(78), &false.into()));
+    assert_eq!(evenkeel(&["check", "-q", "-c", &right.display().to_string()]).status.code(), Some(0));
+    assert_eq!(evenkeel(&["check", "-q", "--strict", &right.display().to_string()]).status.code(), Some(78));
+
+    let wrong = written(folder.path(), "listen: :8080\nendpoint: [10.0.0.1:3000]\n");
+    let output = evenkeel(&["check", "--json", "-c", &wrong.display().to_string()]);
+    let said = json(&output);
+    assert_eq!((output.status.code(), &said["valid"]), (Some(78), &false.into()), "{said}");
+    assert_eq!(said["problems"][0]["severity"], "error", "{said}");
+    let missing = folder.path().join("none.yaml").display().to_string();
+    let output = evenkeel(&["check", "--json", "-c", &missing]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(json(&output)["unreadable"].as_str().is_some_and(|why| why.contains("there is no config file")));
+}
+
 /// Keys, users and keys of cookies are told from the other files.
 #[test]
 fn secrets_that_all_may_read_are_warned_of() {

@@ -1,12 +1,11 @@
 //! Requests of commands to a running process, found by an address or by its config file.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use http::StatusCode;
 
 use super::config_file::ConfigFile;
-use super::{Exit, fail, fail_as_invalid, fail_to_load, print, print_error};
+use super::{Exit, fail, fail_to_load, print_error};
 use crate::admin::client::{self, ClientError, Request, Response};
 use crate::admin::{Address, Status, address::AddressError};
 use crate::config::{self, Admin, AdminListen, LoadError, Report, Secret};
@@ -174,19 +173,6 @@ fn running_file(address: &Address, token: Option<&str>) -> Option<PathBuf> {
     let response = client::send(address, Request::get("/status"), token).ok()?;
     let status: Status = serde_json::from_str(&response.body).ok()?;
     status.file.map(PathBuf::from)
-}
-
-/// Has the running process perform an operation, and prints the outcome.
-pub(super) fn perform(target: &AdminTarget, path: &str, body: &str, limit: Duration) -> Exit {
-    match target.send(Request::post(path, body, limit)) {
-        Ok(Response { status: 200, body }) => {
-            print(&body);
-            Exit::Done
-        }
-        Ok(Response { status: 422, body }) => fail_as_invalid(&body),
-        Ok(Response { body, .. }) => fail(body.trim_end()),
-        Err(error) => cannot_ask(&error),
-    }
 }
 
 /// Prints why no process was asked. If the config file is invalid, its report comes first.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Exit;
-use super::admin_request::{AdminTarget, perform};
+use super::order::Order;
 
 /// The operation waits for the one under way, if there is one.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -12,11 +12,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 pub struct Confirm {
     #[command(flatten)]
-    target: AdminTarget,
+    order: Order,
 }
 
 impl Confirm {
     pub fn execute(self) -> Exit {
-        perform(&self.target, "/confirm", "", LIMIT)
+        self.order.perform("/confirm", LIMIT)
     }
 }

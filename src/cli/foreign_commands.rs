@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::config::suggest;
 
 /// Words that people try, and the command that does it.
-const COMMANDS: [(&str, &str); 27] = [
+const COMMANDS: [(&str, &str); 30] = [
     ("demo", "demo"),
     ("run", "run"),
     ("start", "run"),
@@ -33,6 +33,9 @@ const COMMANDS: [(&str, &str); 27] = [
     ("ready", "health"),
     ("prove", "prove"),
     ("schema", "schema"),
+    ("completions", "completions"),
+    ("completion", "completions"),
+    ("man", "man"),
 ];
 
 /// Words for a stop, for which there is a signal and no command.

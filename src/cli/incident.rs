@@ -5,7 +5,8 @@ mod timeline;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::admin_request::{AdminTarget, cannot_ask, perform};
+use super::admin_request::{AdminTarget, cannot_ask};
+use super::order::Order;
 use super::{Exit, fail, print, print_json, print_verbatim};
 use crate::admin::encoded;
 use crate::admin::incident::IncidentStatus;
@@ -22,7 +23,7 @@ pub struct Incident {
     #[command(subcommand)]
     about: Option<About>,
     #[command(flatten)]
-    target: AdminTarget,
+    order: Order,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -58,7 +59,7 @@ struct Show {
 impl Incident {
     pub fn execute(self) -> Exit {
         match self.about {
-            None => perform(&self.target, "/incident", "", LIMIT),
+            None => self.order.perform("/incident", LIMIT),
             Some(About::List(list)) => list.execute(),
             Some(About::Show(show)) => show.execute(),
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Exit;
-use super::admin_request::{AdminTarget, perform};
+use super::order::Order;
 use crate::admin::operations::confirm_time;
 
 /// New names are resolved, and new endpoints probed, before the config is put in force.
@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 pub struct Reload {
     #[command(flatten)]
-    target: AdminTarget,
+    order: Order,
     /// Go back to the config before after this time, such as 60s, unless `evenkeel confirm` comes first.
     #[arg(long, value_name = "TIME", value_parser = confirm_time)]
     confirm: Option<Duration>,
@@ -25,6 +25,6 @@ impl Reload {
             Some(time) => format!("/reload?confirm={}ms", time.as_millis()),
             None => "/reload".to_owned(),
         };
-        perform(&self.target, &path, "", LIMIT)
+        self.order.perform(&path, LIMIT)
     }
 }

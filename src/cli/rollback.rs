@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Exit;
-use super::admin_request::{AdminTarget, perform};
+use super::order::Order;
 
 /// Names are resolved and endpoints probed, as at a reload.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -12,11 +12,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 pub struct Rollback {
     #[command(flatten)]
-    target: AdminTarget,
+    order: Order,
 }
 
 impl Rollback {
     pub fn execute(self) -> Exit {
-        perform(&self.target, "/rollback", "", LIMIT)
+        self.order.perform("/rollback", LIMIT)
     }
 }

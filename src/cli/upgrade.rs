@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::admin_request::{AdminTarget, perform};
+use super::order::Order;
 use super::{Exit, fail};
 use crate::server::upgrade::launch;
 
@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(3600);
 #[derive(Debug, clap::Args)]
 pub struct Upgrade {
     #[command(flatten)]
-    target: AdminTarget,
+    order: Order,
 }
 
 /// Start a successor and end: for an upgrade, which runs this itself.
@@ -27,7 +27,7 @@ pub struct StartSuccessor {
 
 impl Upgrade {
     pub fn execute(self) -> Exit {
-        perform(&self.target, "/upgrade", "", LIMIT)
+        self.order.perform("/upgrade", LIMIT)
     }
 }
 

@@ -585,3 +585,26 @@ fn a_long_response_keeps_no_config() {
     let generation = |record: &crate::harness::Record| record.number("generation");
     assert_eq!(proxy.records_of("/long", 4).iter().map(generation).sum::<u64>(), 1 + 2 + 3 + 4);
 }
+
+/// Tools are told what people are, and by the same exit codes.
+#[test]
+fn orders_are_answered_in_json_where_that_is_asked_for() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let json = |command: &str| {
+        let ended = proxy.command(&[command, "--json"]);
+        let said: serde_json::Value = serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|error| panic!("{command}: {error}: {} {}", ended.stdout, ended.stderr));
+        (ended.code, said)
+    };
+    let (code, said) = json("health");
+    assert_eq!((code, &said["ready"]), (Some(0), &true.into()), "{said}");
+    let (code, said) = json("reload");
+    assert_eq!((code, &said["result"]), (Some(0), &"done".into()), "{said}");
+    assert!(said["said"].as_str().is_some_and(|text| text.contains("generation 2 is in force")), "{said}");
+    let (code, said) = json("confirm");
+    assert_eq!((code, &said["result"]), (Some(1), &"refused".into()), "{said}");
+    std::fs::write(proxy.config_path(), "listen: nowhere\n").unwrap();
+    let (code, said) = json("reload");
+    assert_eq!((code, &said["result"]), (Some(78), &"invalid".into()), "{said}");
+}
