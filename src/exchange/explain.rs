@@ -1,6 +1,6 @@
 //! What would become of a request, and why: an [`Exchange`] that takes nothing, for `evenkeel explain`.
 //!
-//! The request goes through the same functions as one that is served, with another [`Passage`]. What is only there for
+//! The request goes through the same functions as one that is served, with another `Passage`. What is only there for
 //! people is asked of the same predicates again.
 
 mod conditions;
