@@ -17,6 +17,7 @@ mod query;
 pub mod serve;
 pub mod socket;
 pub mod status;
+pub mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -30,3 +31,4 @@ pub use query::encoded;
 pub use serve::Process;
 pub use socket::{AdminSocket, BindError, Share};
 pub use status::Status;
+pub use tap::TapOrder;

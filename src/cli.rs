@@ -31,6 +31,7 @@ mod run;
 mod schema;
 mod simulate;
 mod status;
+mod tap;
 mod undrain;
 mod upgrade;
 mod weight;
@@ -91,6 +92,8 @@ enum Command {
     Status(status::Status),
     /// Write down the last minute of a running process, or show what was written when something went wrong.
     Incident(incident::Incident),
+    /// Show requests of a running process as they end.
+    Tap(tap::Tap),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
     Health(health::Health),
     /// Simulate traffic, and endpoints that are slow, fail or die, on a virtual clock.
@@ -129,6 +132,7 @@ impl Cli {
             Command::StartSuccessor(command) => command.execute(),
             Command::Status(command) => command.execute(),
             Command::Incident(command) => command.execute(),
+            Command::Tap(command) => command.execute(),
             Command::Health(command) => command.execute(),
             Command::Simulate(command) => command.execute(),
             Command::Prove(command) => command.execute(),

@@ -5,6 +5,7 @@
 //! whole. No stage stops at its first error: a [`Report`] holds everything that is wrong with a file.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 mod address;
@@ -111,8 +112,31 @@ pub fn state_directory(text: &str) -> StateDirectory {
 
 /// Parses a level of the event log, or directives, as in `log.level`. The error is for people.
 pub fn log_level(text: &str) -> Result<String, String> {
-    let level = <raw::LevelText as decode::Scalar>::parse(text);
-    level.map(|level| level.0).map_err(|fault| format!("{}: {}", fault.message, fault.remedy))
+    argument::<raw::LevelText>(text).map(|level| level.0)
+}
+
+/// Parses a status such as 404, a class such as 5xx, or a range such as 500-599.
+pub fn statuses(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let class = text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok());
+    match class.filter(|class| text.len() == 3 && (1..=5).contains(class)) {
+        Some(class) => Ok(class * 100..=class * 100 + 99),
+        None => argument::<raw::StatusRange>(text).map(|range| range.0),
+    }
+}
+
+/// Parses a part of a whole, such as `10%`: from 0 to 1.
+pub fn percentage(text: &str) -> Result<f64, String> {
+    argument::<scalar::Percent>(text).map(|part| part.0)
+}
+
+/// Parses a network such as 10.0.0.0/8, or an address.
+pub fn network(text: &str) -> Result<ipnet::IpNet, String> {
+    argument(text)
+}
+
+/// Parses an argument of a command as a value of the file.
+fn argument<T: decode::Scalar>(text: &str) -> Result<T, String> {
+    T::parse(text).map_err(|fault| format!("{}: {}", fault.message, fault.remedy))
 }
 
 /// One section of a text, compiled as if there were no others, and none of the keys `without`; `None` if it is invalid.

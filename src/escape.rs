@@ -54,6 +54,19 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_hostile(c), text_char)
 }
 
+/// As [`lines`], but sequences that only change colours stay, such as `\x1b[31m`.
+pub fn coloured_lines(text: &str) -> String {
+    let mut parts = text.split('\x1b');
+    let mut out = lines(parts.next().unwrap_or_default()).into_owned();
+    for part in parts {
+        let number = part.strip_prefix('[').and_then(|rest| Some(rest.split_once('m')?.0));
+        let is_colour = |number: &str| number.len() <= 2 && number.bytes().all(|byte| byte.is_ascii_digit());
+        out.push_str(if number.is_some_and(is_colour) { "\x1b" } else { "\\x1b" });
+        out.push_str(&lines(part));
+    }
+    out
+}
+
 /// Escapes the hostile characters in the strings of a JSON document, as `\u202e`; its meaning stays the same.
 pub fn document(json: &str) -> Cow<'_, str> {
     escaped(
@@ -210,6 +223,13 @@ mod tests {
         assert_eq!(run(json, input), r#""a\nb\u001b[31m\u009b\u202e\"\\é\u007f""#);
         assert_eq!(run(text, input), r#"a\nb\x1b[31m\u{009b}\u{202e}"\\é\x7f"#);
         assert_eq!(run(combined, input), r"a\x0Ab\x1B[31m\xC2\x9B\xE2\x80\xAE\x22\x5C\xC3\xA9\x7F");
+    }
+
+    #[test]
+    fn of_a_terminals_sequences_only_colours_stay() {
+        let input = "a\x1b[31mred\x1b[0m\n\x1b[2J\x1b]0;title\x07\x1b[1;31m\x1b";
+        let shown = "a\x1b[31mred\x1b[0m\n\\x1b[2J\\x1b]0;title\\x07\\x1b[1;31m\\x1b";
+        assert_eq!(coloured_lines(input), shown);
     }
 
     #[test]

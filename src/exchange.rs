@@ -212,12 +212,13 @@ impl Exchange {
         let request_id = RequestId::of(head);
         let text = request_text(head, arrival.target, &request_id);
         let client = sender.client().clone();
-        let record = Record {
+        let mut record = Record {
             peer: (sender.client() != sender.peer()).then(|| sender.peer().clone()),
             tls: arrival.tls_info.as_ref().map(|info| info.version),
             generation: scope.snapshot().generation(),
             ..Record::new(arrival.time, client, text, arrival.protocol)
         };
+        scope.telemetry().capture_request(&mut record, head);
         Self {
             wants_upgrade: arrival.upgrade,
             upgrade: None,
@@ -417,6 +418,9 @@ impl Exchange {
                     result: AttemptResult::Failed(Failure::Internal.label()),
                     is_hedge: false,
                 });
+                if self.scope.telemetry().watches_in_flight() {
+                    self.show_attempt(now);
+                }
                 Next::Attempt
             }
             Leased::NoneHealthy { skipped } => {
@@ -722,6 +726,11 @@ impl Exchange {
             cookies,
             prefix: self.prefix_change(),
         }
+    }
+
+    /// Keeps the fields of the response that the client gets, where somebody has asked for some.
+    pub fn capture_response<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(&mut self, fields: impl Fn() -> I) {
+        self.scope.telemetry().capture_response(&mut self.record, fields);
     }
 
     /// Counts a piece of the request's body and checks the limit.

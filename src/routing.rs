@@ -31,7 +31,7 @@ mod shadowed;
 mod tests;
 
 pub use cookies::cookie;
-pub use field_matchers::query_value;
+pub use field_matchers::{decoded_parameter, query_value};
 pub use matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch, ValueMatch};
 pub use path::{EscapedSlashes, PathRules};
 pub use regex::{Regex, RegexError};

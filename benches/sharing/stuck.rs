@@ -23,8 +23,12 @@ pub fn stuck_telemetry() -> Telemetry {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("pipe");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).expect("a pipe");
-    let config =
-        AccessLog { output: LogOutput::File(path.clone()), format: AccessFormat::Json, queue: QUEUE };
+    let config = AccessLog {
+        output: LogOutput::File(path.clone()),
+        format: AccessFormat::Json,
+        queue: QUEUE,
+        options: None,
+    };
     let log = access::AccessLog::start(&config, WORKERS).expect("it can always be opened");
     let mut pipe = OpenOptions::new();
     let mut pipe = pipe.read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path).expect("a pipe");

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::serve::App;
+use super::tap;
 use crate::log_throttle::LogThrottle;
 
 /// Connections whose request has not arrived; one more closes the oldest of them.
@@ -36,9 +37,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const RESERVE: usize = 8;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// Who has opened a connection, for people: `uid 0`, or an address.
+/// Who has opened a connection.
 #[derive(Debug, Clone)]
-pub struct Caller(String);
+pub struct Caller {
+    /// For people: `uid 0`, or an address.
+    text: String,
+    is_root: bool,
+}
 
 /// Accepts connections until dropped.
 pub(super) async fn accept<F>(app: Arc<App>, next: impl Fn() -> F) -> io::Result<()>
@@ -94,9 +99,17 @@ async fn exchange(app: Arc<App>, connection: Connection, caller: Caller, mut slo
     drop(slot);
     if matches!(read, Ok(Ok(true))) {
         session.set_keepalive(None);
+        if tap::is_asked_for(&session) {
+            return app.tap(session, &caller).await;
+        }
         let (response, _permit) = app.respond(&mut session, &caller).await;
-        let _ = timeout(EXCHANGE_LIMIT, write(session, response)).await;
+        write_in_time(session, response).await;
     }
+}
+
+/// A client that takes too long, or is gone, gets the rest of its response from nobody.
+pub(super) async fn write_in_time(session: ServerSession, response: Response<Vec<u8>>) {
+    let _ = timeout(EXCHANGE_LIMIT, write(session, response)).await;
 }
 
 async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingora_core::Result<()> {
@@ -111,19 +124,23 @@ async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingo
 
 impl Caller {
     pub(super) fn on_unix(connection: &UnixStream) -> Self {
-        Self(
-            connection
-                .peer_cred()
-                .map_or_else(|_| "nobody known".to_owned(), |peer| format!("uid {}", peer.uid())),
-        )
+        match connection.peer_cred() {
+            Ok(peer) => Self { text: format!("uid {}", peer.uid()), is_root: peer.uid() == 0 },
+            Err(_) => Self { text: "nobody known".to_owned(), is_root: false },
+        }
     }
 
     pub(super) fn on_tcp(address: SocketAddr) -> Self {
-        Self(address.ip().to_string())
+        Self { text: address.ip().to_string(), is_root: false }
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether the kernel says that it is a process of root, on this machine.
+    pub fn is_root(&self) -> bool {
+        self.is_root
     }
 }
 
@@ -182,11 +199,12 @@ mod tests {
     use super::super::serve::Limits;
     use super::super::tests::Idle;
     use super::*;
+    use crate::telemetry::tap::Taps;
 
     #[tokio::test(start_paused = true)]
     async fn an_order_let_in_without_descriptors_keeps_nobody_out() {
         let app = Arc::new(App {
-            process: Arc::new(Idle { ready: Ok(()), file: None }),
+            process: Arc::new(Idle { ready: Ok(()), file: None, taps: Taps::default() }),
             token: None,
             tcp: false,
             limits: Limits::default(),
@@ -203,7 +221,7 @@ mod tests {
             clients.push(client);
             queue.lock().extend([
                 Err(io::Error::from_raw_os_error(nix::libc::EMFILE)),
-                Ok((server.into(), Caller("uid 0".into()))),
+                Ok((server.into(), Caller { text: "uid 0".into(), is_root: true })),
             ]);
         }
         let next = || {

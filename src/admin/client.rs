@@ -1,5 +1,7 @@
 //! The commands' client for the admin address of a running process: blocking, one request a connection.
 
+mod stream;
+
 use std::cmp::Ordering;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use super::address::{Address, RuntimeDirs};
 use super::named_file::FILE;
 use super::query::encoded;
 use crate::directory;
+pub use stream::Sink;
 
 /// Time for a whole exchange.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -27,6 +30,8 @@ pub struct Request<'a> {
     file: Option<&'a Path>,
     body: &'a str,
     limit: Duration,
+    /// Takes the body of a 200 that goes on.
+    sink: Option<Sink<'a>>,
 }
 
 /// The largest response accepted: the status of a hundred thousand endpoints fits.
@@ -90,12 +95,17 @@ impl ClientError {
 
 impl<'a> Request<'a> {
     pub fn get(path: &'a str) -> Self {
-        Self { method: "GET", path, file: None, body: "", limit: LIMIT }
+        Self { method: "GET", path, file: None, body: "", limit: LIMIT, sink: None }
     }
 
     /// An operation, which may take `limit` beyond the usual time.
     pub fn post(path: &'a str, body: &'a str, limit: Duration) -> Self {
-        Self { method: "POST", path, file: None, body, limit: LIMIT + limit }
+        Self { method: "POST", path, file: None, body, limit: LIMIT + limit, sink: None }
+    }
+
+    /// A GET whose response goes on until the process or the sink ends it.
+    pub fn stream(path: &'a str, sink: Sink<'a>) -> Self {
+        Self { sink: Some(sink), ..Self::get(path) }
     }
 
     /// The same, of the process that runs this file; the path must be absolute.
@@ -117,10 +127,16 @@ pub fn send(address: &Address, request: Request<'_>, token: Option<&str>) -> Res
     if let Address::Unix(path) = address {
         check_peer(address, path, &socket)?;
     }
-    let received = exchange(&socket, &text_of(address, request, token), deadline).map_err(|source| {
+    let broken = |source| {
         let source = name_timeout(source, || format!("no answer within {} s", request.limit.as_secs()));
         ClientError::Broken { address: address.clone(), source }
-    })?;
+    };
+    send_text(&socket, &text_of(address, request, token), deadline).map_err(broken)?;
+    if let Some(sink) = request.sink {
+        return stream::receive(address, &socket, deadline, sink);
+    }
+    let mut received = Vec::new();
+    receive_all(&socket, &mut received, deadline).map_err(broken)?;
     parse(address, &received)
 }
 
@@ -223,25 +239,35 @@ fn text_of(address: &Address, request: Request<'_>, token: Option<&str>) -> Stri
     )
 }
 
-/// Returns what was received up to the end of the connection.
-fn exchange(mut socket: &Socket, request: &str, deadline: Instant) -> io::Result<Vec<u8>> {
-    let left = || match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
-        left => Ok(left),
-    };
-    socket.set_write_timeout(Some(left()?))?;
-    socket.write_all(request.as_bytes())?;
-    let mut received = Vec::new();
-    let mut piece = [0; 16 << 10];
-    loop {
-        socket.set_read_timeout(Some(left()?))?;
-        match socket.read(&mut piece)? {
-            0 => return Ok(received),
-            count => received.extend_from_slice(&piece[..count]),
-        }
+fn send_text(mut socket: &Socket, request: &str, deadline: Instant) -> io::Result<()> {
+    socket.set_write_timeout(Some(until(deadline)?))?;
+    socket.write_all(request.as_bytes())
+}
+
+/// Adds what is received up to the end of the connection.
+fn receive_all(socket: &Socket, received: &mut Vec<u8>, deadline: Instant) -> io::Result<()> {
+    while read_piece(socket, received, deadline)? > 0 {
         if received.len() > RESPONSE_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "its response has no end"));
         }
+    }
+    Ok(())
+}
+
+/// Adds what is received next, and returns how many bytes that are.
+fn read_piece(mut socket: &Socket, received: &mut Vec<u8>, deadline: Instant) -> io::Result<usize> {
+    let mut piece = [0; 16 << 10];
+    socket.set_read_timeout(Some(until(deadline)?))?;
+    let count = socket.read(&mut piece)?;
+    received.extend_from_slice(&piece[..count]);
+    Ok(count)
+}
+
+/// The time that is left.
+fn until(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+        left => Ok(left),
     }
 }
 
@@ -255,7 +281,7 @@ fn name_timeout(error: io::Error, text: impl FnOnce() -> String) -> io::Error {
     }
 }
 
-/// The admin server closes after each response, never sends chunks, and always sends the length of the body.
+/// The admin server closes after each response, and sends the length of each body that does not go on.
 fn parse(address: &Address, received: &[u8]) -> Result<Response, ClientError> {
     let not_http = || ClientError::NotHttp(address.clone());
     let cut = || ClientError::Cut(address.clone());
@@ -275,10 +301,15 @@ fn parse(address: &Address, received: &[u8]) -> Result<Response, ClientError> {
 
 /// The status, and the length of the body.
 fn parse_head(head: &str) -> Option<(u16, usize)> {
-    let status = head.get(VERSION.len()..)?.get(2..5)?.parse().ok()?;
+    let status = status_of(head.get(VERSION.len()..)?)?;
     let mut fields = head.lines().filter_map(|line| line.split_once(':'));
     let (_, length) = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
     Some((status, length.trim().parse().ok()?))
+}
+
+/// The status in what follows [`VERSION`].
+fn status_of(after: &str) -> Option<u16> {
+    after.get(2..5)?.parse().ok()
 }
 
 #[cfg(test)]

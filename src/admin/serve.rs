@@ -21,6 +21,7 @@ use super::operations::{Operation, OperationOutcome, PLAIN, Verdict};
 use super::socket::{AdminSocket, Listener};
 use super::status::Status;
 use crate::config::{FILE_BYTES_MAX, Secret};
+use crate::telemetry::tap::Taps;
 
 /// Concurrent requests, not counting those about health; more are refused.
 const REQUESTS_MAX: usize = 64;
@@ -53,6 +54,8 @@ pub trait Process: Send + Sync {
     fn incident(&self, name: &str) -> Result<String, String>;
     /// What would become of a request, as JSON; an error says what is wrong with the question. May take a while.
     fn explain(&self, request: &ExplainRequest) -> Result<String, String>;
+    /// Those who watch its requests.
+    fn taps(&self) -> &Taps;
     async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome;
 }
 
@@ -286,7 +289,7 @@ impl App {
             }
             _ => Reply::text(
                 StatusCode::NOT_FOUND,
-                "here are /livez, /readyz, /metrics, /status and /api/v1/explain\n",
+                "here are /livez, /readyz, /metrics, /status, /api/v1/explain and /api/v1/tap\n",
             ),
         }
     }
@@ -300,7 +303,7 @@ impl App {
     ///
     /// `/livez` and `/readyz` need no token: load balancers and orchestrators have none to send, and the answers reveal
     /// nothing.
-    fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
+    pub(super) fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
         match &self.token {
             Some(_) if is_about_health(path) => None,
             Some(token) if bears_token(headers, token) => None,
@@ -357,15 +360,15 @@ pub(super) struct Reply {
 // === impl Reply ===
 
 impl Reply {
-    fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Reply {
+    pub(super) fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Reply {
         Reply { status, content_type: PLAIN, body: body.into(), allow: None }
     }
 
-    fn not_allowed(allow: &'static str, body: &str) -> Reply {
+    pub(super) fn not_allowed(allow: &'static str, body: &str) -> Reply {
         Reply { allow: Some(allow), ..Reply::text(StatusCode::METHOD_NOT_ALLOWED, body) }
     }
 
-    fn into_response(self, method: &Method) -> Response<Vec<u8>> {
+    pub(super) fn into_response(self, method: &Method) -> Response<Vec<u8>> {
         let mut response = Response::new(Vec::new());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

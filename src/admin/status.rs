@@ -34,6 +34,9 @@ pub struct Status {
     pub mirrors: Vec<MirrorStatus>,
     pub pools: Vec<PoolStatus>,
     pub log_dropped: LogDropped,
+    /// Taps that are open: see `evenkeel tap`.
+    #[serde(default)]
+    pub taps: usize,
     /// Of the event log.
     #[serde(default)]
     pub log_level: LogLevelStatus,

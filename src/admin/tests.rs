@@ -17,11 +17,13 @@ use super::status::{LogDropped, ProcessState};
 use super::*;
 use crate::config::{self, AdminListen};
 use crate::telemetry::events::LogLevelStatus;
+use crate::telemetry::tap::Taps;
 
 /// A process with nothing in it.
 pub(super) struct Idle {
     pub(super) ready: Result<(), String>,
     pub(super) file: Option<PathBuf>,
+    pub(super) taps: Taps,
 }
 
 #[async_trait::async_trait]
@@ -50,6 +52,7 @@ impl Process for Idle {
             mirrors: Vec::new(),
             pools: Vec::new(),
             log_dropped: LogDropped::default(),
+            taps: 0,
             log_level: LogLevelStatus::default(),
             last_incident: None,
         }
@@ -72,6 +75,10 @@ impl Process for Idle {
             "bad" => Err("a bad URL".into()),
             _ => Ok(format!("{{\"method\":\"{}\"}}", request.method)),
         }
+    }
+
+    fn taps(&self) -> &Taps {
+        &self.taps
     }
 
     async fn perform(&self, operation: Operation, _caller: &Caller) -> OperationOutcome {
@@ -99,7 +106,7 @@ impl Running {
     }
 
     fn start_with(config: &config::Admin, ready: Result<(), String>) -> Running {
-        Running::start_process(config, Idle { ready, file: None })
+        Running::start_process(config, Idle { ready, file: None, taps: Taps::default() })
     }
 
     fn start_process(config: &config::Admin, process: Idle) -> Running {
@@ -421,7 +428,10 @@ fn the_client_finds_the_process_that_runs_a_file() {
     std::os::unix::fs::symlink(&b, &link).expect("a symlink");
     let running = |name: &str, file: &Path| {
         let socket = runtime_dirs.run.join("evenkeel").join(name);
-        Running::start_process(&unix(&socket), Idle { ready: Ok(()), file: Some(file.to_owned()) })
+        Running::start_process(
+            &unix(&socket),
+            Idle { ready: Ok(()), file: Some(file.to_owned()), taps: Taps::default() },
+        )
     };
     let _running = [running("admin.sock", &a), running("admin-77.sock", &b)];
     let ask = |file: &Path| {
@@ -531,7 +541,8 @@ fn orders_that_take_their_time_leave_places_for_health() {
 async fn bodies_are_held_for_as_long_as_their_operations_last() {
     let (_directory, path) = temporary();
     let socket = bind(&unix(&path)).expect("bind");
-    let serving = tokio::spawn(socket.serve(Arc::new(Idle { ready: Ok(()), file: None })));
+    let serving =
+        tokio::spawn(socket.serve(Arc::new(Idle { ready: Ok(()), file: None, taps: Taps::default() })));
     let mut plans = Vec::new();
     for _ in 0..3 {
         let mut stream = tokio::net::UnixStream::connect(&path).await.expect("connect");

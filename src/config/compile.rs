@@ -7,7 +7,7 @@ use http::HeaderName;
 
 use crate::config::decode::{AutoOr, DiagnosticSink, Named, OneOrList, OrOff, Spanned, Value};
 use crate::config::model::{
-    Access, AccessLog, Action, Admin, AdminListen, Config, ListenAddress, Listener, Log, MaxMemory, Pool,
+    Access, Action, Admin, AdminListen, Config, ListenAddress, Listener, Log, MaxMemory, Pool,
     RetryOverrides, Route, RouteLimits, RoutePriority, Server, StateDirectory, Upgrades,
 };
 use crate::config::raw::{AdminSection, FileSection, header_name};
@@ -18,6 +18,7 @@ use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
 mod access;
+mod access_log;
 mod actions;
 mod auth;
 mod balance;
@@ -127,16 +128,13 @@ pub(crate) fn compile(
         Form::Long => compiler.long_form(&file),
     };
     let admin = compiler.admin(&file);
+    let access_log = compiler.access_log(&file.access_log);
     Some(Config {
         text: source.text().into(),
         server: server(&file),
         admin,
         log: Log { level: file.log.level.0.clone(), format: file.log.format.value },
-        access_log: AccessLog {
-            output: file.access_log.output.value.clone(),
-            format: file.access_log.format.value,
-            queue: file.access_log.queue.0 as usize,
-        },
+        access_log,
         tests: compiler.tests(&file, &routes, &pools),
         listeners,
         routes,

@@ -59,7 +59,9 @@ fn names_a_key(letters: &str) -> bool {
 pub(crate) fn is_no_secret(key: &str, value: &str) -> bool {
     match letters(key).as_str() {
         "key" | "keys" => value.starts_with('/'),
-        "cookie" | "setcookie" => matches!(key, "cookie" | "set_cookie") && !value.contains('='),
+        "cookie" | "cookies" | "setcookie" => {
+            matches!(key, "cookie" | "cookies" | "set_cookie") && !value.contains('=')
+        }
         // Of `cors`.
         "credentials" => matches!(value, "on" | "off" | "true" | "false"),
         _ => false,

@@ -3,6 +3,7 @@
 //! Only `config::compile` makes a [`Config`]. It reports everything that is wrong with a file, so the rest of the
 //! program checks nothing again.
 
+mod access_log;
 mod cookie;
 mod response;
 
@@ -28,6 +29,9 @@ use crate::socket_file::SocketAccess;
 use crate::template::Template;
 use crate::tls::{ClientTls, ServerTls};
 use crate::wait_queue::Priority;
+pub use access_log::{
+    AccessFormat, AccessLog, AccessLogOptions, CLIENT_PARTS, FieldNames, LOG_FIELDS, LogNames, LogSample,
+};
 pub use cookie::{SameSite, SetCookie};
 pub use response::{
     Compress, CookieEdits, Cors, CorsHeaders, DomainChange, Encoding, ErrorPage, ErrorPages, MediaPattern,
@@ -157,28 +161,11 @@ pub enum EventFormat {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog {
-    pub output: LogOutput,
-    pub format: AccessFormat,
-    /// How many lines may wait for the writer before lines are dropped and counted.
-    pub queue: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogOutput {
     Off,
     Stdout,
     Stderr,
     File(PathBuf),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    Text,
-    Json,
-    Combined,
 }
 
 /// An address that accepts clients, with its limits.

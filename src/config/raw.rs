@@ -5,8 +5,7 @@
 
 use super::decode::{AutoOr, List, Named, OneOrList, OrOff, ShortOr};
 use super::model::{
-    AccessFormat, AdminListen, EndpointAddress, Engine, EventFormat, ListenAddress, ProxyProtocol,
-    StateDirectory,
+    AdminListen, EndpointAddress, Engine, EventFormat, ListenAddress, ProxyProtocol, StateDirectory,
 };
 use super::scalar::{Count, Flag, Name, Period, ProtocolName, Size, SizeIn, Switch, Text, words};
 use super::secret::Secret;
@@ -14,6 +13,7 @@ use super::section::section;
 use crate::routing::EscapedSlashes;
 use crate::wait_queue::Priority;
 
+mod access_log;
 mod actions;
 mod auth;
 mod balance;
@@ -30,6 +30,7 @@ mod socket;
 mod sticky;
 mod tls;
 
+pub(crate) use access_log::{AccessLogSection, SampleSection};
 pub(crate) use actions::{
     RedirectForm, RedirectHttpsForm, RedirectHttpsSection, RespondForm, RespondSection, SplitForm,
     SplitPoolSection, SplitStickyForm, SplitStickySection, TemplateText,
@@ -60,7 +61,6 @@ pub(crate) use tls::{
     TicketsSection, TlsSection,
 };
 
-use super::model::LogOutput;
 use super::scalar::NonZeroPeriod;
 use matching::{ClientText, HeaderText, RequestText};
 
@@ -162,26 +162,6 @@ words!(EventFormat, "a format" {
     "auto" => EventFormat::Auto,
     "text" => EventFormat::Text,
     "json" => EventFormat::Json,
-});
-
-section! {
-    /// One line for every request.
-    AccessLogSection "`access_log`" {
-        /// `stdout`, `stderr`, `off`, or a file's absolute path, which is opened again at USR1.
-        output: LogOutput = "stdout";
-        /// `text`, `json`, `combined`, or `auto`: text on a terminal, JSON otherwise.
-        format: AccessFormat = "auto";
-        /// How many lines of all workers together may wait to be written; further ones are dropped and counted. Half of
-        /// them are divided evenly among the workers, half are for any worker that needs more.
-        queue: Count<1, 1_000_000> = 8192;
-    }
-}
-
-words!(AccessFormat, "a format" {
-    "auto" => AccessFormat::Auto,
-    "text" => AccessFormat::Text,
-    "json" => AccessFormat::Json,
-    "combined" => AccessFormat::Combined,
 });
 
 section! {

@@ -8,6 +8,7 @@ use super::grpc::{self, GrpcCall};
 use super::{Exchange, Failure, LocalReply};
 use crate::pool::{FailureCause, LeaseOutcome, Verdict};
 use crate::telemetry::record::{AttemptResult, NamedRecord, Outcome};
+use crate::wait_queue::WaitsFor;
 
 impl Exchange {
     /// Records why the request fails; the first cause stays.
@@ -92,6 +93,20 @@ impl Exchange {
             open.lease.judged(verdict, took, self.record.text.request_id(), now);
         } else {
             open.lease.ended_well();
+        }
+    }
+
+    /// Shows the request to those who watch requests in flight, as it begins to wait.
+    pub(super) fn show_waiting(&mut self, waits_for: WaitsFor, now: Instant) {
+        self.record.duration = now.saturating_duration_since(self.started);
+        self.scope.telemetry().show_waiting(self.named_record(), waits_for, now);
+    }
+
+    /// Shows the request to those who watch requests in flight, as it is sent to an endpoint.
+    pub(super) fn show_attempt(&mut self, now: Instant) {
+        self.record.duration = now.saturating_duration_since(self.started);
+        if let Some(open) = &self.open {
+            self.scope.telemetry().show_attempt(self.named_record(), open.lease.endpoint(), now);
         }
     }
 

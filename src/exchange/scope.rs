@@ -103,6 +103,10 @@ impl RequestScope {
         &self.context.counters
     }
 
+    pub(super) fn telemetry(&self) -> &WorkerTelemetry {
+        &self.context.telemetry
+    }
+
     fn response_scope(&self, route: usize, target: usize) -> Option<&Arc<ResponseScope>> {
         let route = self.snapshot.routes().get(route)?;
         let pool = &route.targets.get(target)?.pool;

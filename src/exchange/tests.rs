@@ -4,7 +4,7 @@ mod authentication;
 mod retries;
 
 use super::*;
-use crate::config::{self, AccessFormat, AccessLog, LogOutput};
+use crate::config::{self, AccessLog};
 use crate::pool::Skipped;
 use crate::pool::status::EndpointState;
 use crate::snapshot::Snapshot;
@@ -34,7 +34,7 @@ fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> http::request::P
 }
 
 fn scope(snapshot: &Arc<Snapshot>) -> Arc<RequestScope> {
-    let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
+    let off = AccessLog::off();
     let log = access::AccessLog::start(&off, 1).expect("no log");
     let telemetry = Telemetry::new(log, SystemTime::UNIX_EPOCH);
     let listener = snapshot.listener("default").expect("there is one").clone();

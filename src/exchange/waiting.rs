@@ -235,6 +235,9 @@ impl Exchange {
 
     /// How long the request may still wait; `None`: no longer. The limit is for all its waits together.
     fn time_to_wait(&mut self, limit: Duration, lack: WaitsFor, now: Instant) -> Option<Duration> {
+        if self.waiting.since.is_none() && self.scope.telemetry().watches_in_flight() {
+            self.show_waiting(lack, now);
+        }
         let since = *self.waiting.since.get_or_insert(now);
         let until = since + limit.saturating_sub(self.record.waited.unwrap_or_default());
         if until <= now {

@@ -480,6 +480,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             (response.onward(head.method(), head.version()), head.method() == "HEAD")
         };
         self.exchange.grpc_status(response.fields());
+        self.exchange.capture_response(|| response.fields());
         self.exchange.response_edits(response.status(), || response.fields(), &mut edits);
         let length = onward.length(is_head);
         if let Some(body) =
@@ -507,6 +508,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         let mut edits = worker.memory.edits.take();
         let response = self.endpoint.response();
         let is_websocket = is_websocket(response.fields());
+        self.exchange.capture_response(|| response.fields());
         self.exchange.response_edits(response.status(), || response.fields(), &mut edits);
         sent.status = Some(self.client.switch_protocols(&response, &edits));
         worker.memory.edits.set(edits);

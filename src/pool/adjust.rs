@@ -5,7 +5,6 @@
 mod tests;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::adjustment::{ByHand, End, EndpointChange};
 use super::candidates;
-use super::endpoint::{Endpoint, Target};
+use super::endpoint::Endpoint;
 use super::status::EndpointStatus;
 use super::{Member, Pool};
 use crate::config::{WhenNoneHealthy, suggest};
@@ -138,15 +137,6 @@ fn unknown(pools: &[&Arc<Pool>], order: &AdjustOrder) -> AdjustError {
     AdjustError::UnknownEndpoint { name, place, remedy }
 }
 
-/// Whether a person means this endpoint: by its label, its address, or its host name and port.
-fn is_meant(endpoint: &Endpoint, name: &str) -> bool {
-    let is_address = || match endpoint.target() {
-        Target::Inet(address) => name.parse() == Ok::<SocketAddr, _>(*address),
-        Target::Unix(_) => false,
-    };
-    **endpoint.label() == *name || is_address() || **endpoint.authority() == *name
-}
-
 /// Whether requests that come now could get it, but as a last resort.
 fn can_serve(member: &Member) -> bool {
     let endpoint = &member.endpoint;
@@ -158,7 +148,7 @@ fn can_serve(member: &Member) -> bool {
 impl Pool {
     fn member_named(&self, name: &str) -> Result<Option<Member>, AdjustError> {
         let mut meant: Vec<Member> =
-            self.members().into_iter().filter(|member| is_meant(&member.endpoint, name)).collect();
+            self.members().into_iter().filter(|member| member.endpoint.is_named(name)).collect();
         if let Some(exact) = meant.iter().position(|member| **member.endpoint.label() == *name) {
             return Ok(Some(meant.swap_remove(exact)));
         }

@@ -187,6 +187,15 @@ impl Endpoint {
         EndpointTable::new(Instant::now()).endpoint(label, &label.into(), &Target::Unix(label.into()), None)
     }
 
+    /// Whether a person means this endpoint: by its label, its address, or its host name and port.
+    pub fn is_named(&self, name: &str) -> bool {
+        let is_address = || match &self.target {
+            Target::Inet(address) => name.parse() == Ok::<SocketAddr, _>(*address),
+            Target::Unix(_) => false,
+        };
+        *self.label == *name || is_address() || *self.authority == *name
+    }
+
     pub fn label(&self) -> &Arc<str> {
         &self.label
     }

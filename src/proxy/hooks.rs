@@ -204,6 +204,9 @@ impl ProxyHttp for Hooks {
         // A final response to an unfinished request ends the connection; an interim one, `100 Continue`, must not.
         let interim = response.status.is_informational() && status != 101;
         session.set_close_on_response_before_downstream_finish(!interim);
+        if !interim {
+            state.exchange.capture_response(|| heads::fields(&response.headers));
+        }
         let mut edits = Edits::default();
         state.exchange.response_edits(status, || heads::fields(&response.headers), &mut edits);
         edits::apply_to_response(response, &edits)?;

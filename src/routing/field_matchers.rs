@@ -64,6 +64,11 @@ fn decoded(part: &str) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
+/// A name or value of a query, decoded, for people.
+pub fn decoded_parameter(part: &[u8]) -> String {
+    String::from_utf8_lossy(&decoded_bytes(&String::from_utf8_lossy(part))).into_owned()
+}
+
 fn decoded_bytes(part: &str) -> Cow<'_, [u8]> {
     if part.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         Cow::Owned(decoded(part).collect())

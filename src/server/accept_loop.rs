@@ -265,7 +265,7 @@ mod tests {
     use super::super::listen_socket::ListenSockets;
     use super::super::worker_load::{WorkerLoads, dispatchers};
     use super::*;
-    use crate::config::{AccessFormat, AccessLog, LogOutput};
+    use crate::config::AccessLog;
     use crate::endpoint_connections::idle_pool::IdlePool;
     use crate::proxy::{Hooks, PingoraEngine};
     use crate::snapshot::Snapshot;
@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn worker(snapshot: Arc<ArcSwap<Snapshot>>) -> Rc<Worker> {
-        let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
+        let off = AccessLog::off();
         let log = access::AccessLog::start(&off, 1).expect("no log");
         let telemetry = Telemetry::new(log, SystemTime::now());
         let idle_pool = Arc::<IdlePool>::default();

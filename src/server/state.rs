@@ -34,6 +34,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventLog;
 use crate::telemetry::metrics::{ConnectionsToEndpoints, MemoryUse, Scrape};
+use crate::telemetry::tap::Taps;
 use crate::tls::{Certificate, CertificateStatus};
 
 pub struct ServerState {
@@ -98,6 +99,7 @@ impl crate::admin::Process for ServerState {
                 access: self.telemetry.access_log.dropped(),
                 events: self.events.dropped(),
             },
+            taps: self.telemetry.taps.count(),
             log_level: self.events.level(),
             last_incident: self.last_incident(),
         }
@@ -125,6 +127,10 @@ impl crate::admin::Process for ServerState {
         let explained = explain::explain(&snapshot, &explain::Source::Running(&bound), request);
         let explanation = explained.map_err(|error| error.to_string())?;
         serde_json::to_string(&explanation).map_err(|error| error.to_string())
+    }
+
+    fn taps(&self) -> &Taps {
+        &self.telemetry.taps
     }
 
     async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome {

@@ -1,10 +1,14 @@
 //! The access log: one line for every request, in one of three formats. `docs/logs.md` says what each field means.
 
 mod combined;
-mod json;
+pub(super) mod json;
+mod naming;
+mod sampling;
+pub(super) mod secrets;
+pub(super) mod shown;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(super) mod text;
 
 use std::cell::Cell;
 use std::io;
@@ -14,9 +18,13 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::record::NamedRecord;
+use super::wanted::Wanted;
 use super::writer::{LineWriter, Output, Pending, Producer};
-use crate::config::{self, AccessFormat, LogOutput};
+use crate::config::{self, AccessFormat, AccessLogOptions, FieldNames, LogOutput};
 use crate::terminal::{Painter, colours_wanted};
+use naming::Naming;
+use sampling::{Sampled, Sampling};
+use shown::Shown;
 
 thread_local! {
     /// The line being formatted; taken out while in use, so that it cannot be borrowed twice.
@@ -43,6 +51,14 @@ struct InUse {
 struct OpenLog {
     writer: LineWriter,
     format: Format,
+    options: Option<Arc<Options>>,
+}
+
+/// What few logs have.
+struct Options {
+    headers: Option<Arc<FieldNames>>,
+    naming: Option<Naming>,
+    sampling: Option<Sampling>,
 }
 
 #[derive(Default)]
@@ -55,13 +71,18 @@ struct Replaced {
 /// Formats and queues the records of one thread.
 pub struct WorkerLog(Arc<WorkerSide>);
 
-/// What one worker has of the log; `None`: off. In its own cache lines: other workers write theirs.
+/// What one worker has of the log. In its own cache lines: other workers write theirs.
 #[repr(align(128))]
-struct WorkerSide(Mutex<Option<WorkerOutput>>);
+struct WorkerSide {
+    /// `None`: off.
+    output: Mutex<Option<WorkerOutput>>,
+    wanted: Arc<Wanted>,
+}
 
 struct WorkerOutput {
     producer: Producer,
     format: Format,
+    options: Option<Arc<Options>>,
 }
 
 /// A log of another config, open, that can take the place of the one in use.
@@ -77,7 +98,7 @@ enum Format {
 
 /// Appends the line that a request has in a log in JSON.
 pub(super) fn write_json(out: &mut Vec<u8>, record: NamedRecord<'_>) {
-    json::write(out, record);
+    json::write(out, &Shown::new(record));
 }
 
 // === impl AccessLog ===
@@ -102,15 +123,23 @@ impl AccessLog {
         let old = std::mem::replace(&mut in_use.log, next.0);
         in_use.workers.retain(|worker| worker.strong_count() > 0);
         for worker in in_use.workers.iter().filter_map(Weak::upgrade) {
-            *worker.0.lock() = in_use.log.as_ref().map(OpenLog::worker);
+            worker.wanted.set_log(in_use.log.as_ref().and_then(OpenLog::headers));
+            *worker.output.lock() = in_use.log.as_ref().map(OpenLog::worker);
         }
         self.replaced.lock().add(old.map(|old| old.writer.pending()));
     }
 
-    /// A handle for one worker thread.
+    /// A handle for one thread whose requests have no other telemetry.
     pub fn worker(&self) -> WorkerLog {
+        self.worker_with(Arc::default())
+    }
+
+    /// A handle for one worker thread, which asks `wanted` which header fields to keep.
+    pub(super) fn worker_with(&self, wanted: Arc<Wanted>) -> WorkerLog {
         let mut in_use = self.in_use.lock();
-        let worker = Arc::new(WorkerSide(Mutex::new(in_use.log.as_ref().map(OpenLog::worker))));
+        wanted.set_log(in_use.log.as_ref().and_then(OpenLog::headers));
+        let output = Mutex::new(in_use.log.as_ref().map(OpenLog::worker));
+        let worker = Arc::new(WorkerSide { output, wanted });
         in_use.workers.push(Arc::downgrade(&worker));
         WorkerLog(worker)
     }
@@ -154,11 +183,45 @@ impl OpenLog {
         };
         let format = Format::choose(config.format, output.is_terminal());
         let writer = LineWriter::start("access", output, config.queue, workers)?;
-        Ok(Some(Self { writer, format }))
+        let options = config.options.as_deref().map(|options| Arc::new(Options::new(options)));
+        Ok(Some(Self { writer, format, options }))
     }
 
     fn worker(&self) -> WorkerOutput {
-        WorkerOutput { producer: self.writer.producer(), format: self.format }
+        WorkerOutput { producer: self.writer.producer(), format: self.format, options: self.options.clone() }
+    }
+
+    /// The header fields and cookies that lines have.
+    fn headers(&self) -> Option<Arc<FieldNames>> {
+        self.options.as_ref()?.headers.clone()
+    }
+}
+
+// === impl Options ===
+
+impl Options {
+    fn new(config: &AccessLogOptions) -> Self {
+        let headers = (!config.headers.is_empty()).then(|| Arc::new(config.headers.clone()));
+        Self { headers, naming: Naming::of(config), sampling: config.sample.as_ref().map(Sampling::new) }
+    }
+
+    /// Writes a line; `false`: the request has none.
+    fn write(&self, line: &mut Vec<u8>, format: Format, record: NamedRecord<'_>) -> bool {
+        let sampled = match self.sampling.map(|sampling| sampling.of(&record)) {
+            Some(Sampled::Not) => return false,
+            Some(Sampled::Part(part)) => Some(part),
+            Some(Sampled::All) | None => None,
+        };
+        let shown = Shown { fields: self.headers.as_deref(), sampled, ..Shown::new(record) };
+        match &self.naming {
+            Some(naming) if format == Format::Json => {
+                let mut usual = Vec::new();
+                format.write(&mut usual, &shown);
+                naming.write(line, &usual);
+            }
+            _ => format.write(line, &shown),
+        }
+        true
     }
 }
 
@@ -181,13 +244,21 @@ impl Replaced {
 impl WorkerLog {
     /// Writes the line of a request that ended at `now`. Never blocks: only a reload holds the lock, for a moment.
     pub fn log(&self, record: NamedRecord<'_>, now: Instant) {
-        let output = self.0.0.lock();
-        let Some(WorkerOutput { producer, format }) = &*output else { return };
+        let output = self.0.output.lock();
+        let Some(WorkerOutput { producer, format, options }) = &*output else { return };
         let mut line = LINE.take();
         line.clear();
-        format.write(&mut line, record);
-        line.push(b'\n');
-        producer.write(&line, now);
+        let has_line = match options {
+            None => {
+                format.write(&mut line, &Shown::new(record));
+                true
+            }
+            Some(options) => options.write(&mut line, *format, record),
+        };
+        if has_line {
+            line.push(b'\n');
+            producer.write(&line, now);
+        }
         line.shrink_to(KEPT_BYTES);
         LINE.set(line);
     }
@@ -205,11 +276,11 @@ impl Format {
         }
     }
 
-    fn write(self, out: &mut Vec<u8>, record: NamedRecord<'_>) {
+    fn write(self, out: &mut Vec<u8>, record: &Shown<'_>) {
         match self {
             Format::Text(painter) => text::write(out, record, painter),
             Format::Json => json::write(out, record),
-            Format::Combined => combined::write(out, &record),
+            Format::Combined => combined::write(out, record),
         }
     }
 }

@@ -108,6 +108,19 @@ impl<'a> Object<'a> {
         out.push(b']');
     }
 
+    /// An object whose names and values are foreign; writes nothing when empty.
+    pub(super) fn foreign<'v>(&mut self, key: Key, members: impl Iterator<Item = (&'v str, &'v [u8])>) {
+        let mut members = members.peekable();
+        if members.peek().is_none() {
+            return;
+        }
+        let mut object = Object::begin(self.key(key));
+        for (name, value) in members {
+            escape::json(object.foreign_key(name), value);
+        }
+        object.end();
+    }
+
     /// A list of objects; writes nothing when empty.
     pub(super) fn list<T>(&mut self, key: Key, items: &[T], write: impl Fn(&mut Object<'_>, &T)) {
         if items.is_empty() {

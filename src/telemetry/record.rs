@@ -1,5 +1,6 @@
 //! The record of one request: what happened to it, and why. Its access log line and its metrics are made from it.
 
+mod captured;
 mod client;
 mod text;
 mod unusual;
@@ -12,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::pool::{Endpoint, SkippedEndpoints};
 use crate::wait_queue::WaitsFor;
+pub use captured::{Captured, FieldPlace};
 pub use client::ClientAddress;
 pub use text::{RequestText, TextParts};
 pub use unusual::{

@@ -6,6 +6,7 @@
 
 mod batch;
 mod budget;
+mod line_queues;
 mod queue;
 mod queues;
 mod signal;
@@ -20,6 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use batch::Batch;
+pub use line_queues::{Gathered, LineQueues};
 use queues::{COMMON_QUEUE, Queues, Task};
 pub use sink::Output;
 use sink::Sink;

@@ -56,7 +56,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::config::{self, AccessFormat, AccessLog, LogOutput};
+    use crate::config::{self, AccessLog};
     use crate::telemetry::{Telemetry, access};
 
     fn snapshot() -> Arc<Snapshot> {
@@ -67,7 +67,7 @@ mod tests {
     /// Requests of one snapshot and listener share a scope, and once they are over nothing keeps a replaced snapshot.
     #[test]
     fn replaced_scopes_are_dropped() {
-        let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
+        let off = AccessLog::off();
         let log = access::AccessLog::start(&off, 1).expect("no log");
         let telemetry = Telemetry::new(log, SystemTime::UNIX_EPOCH);
         let listener_state = ListenerState::new("a".into(), telemetry.metrics.listener(&"a".into()));

@@ -6,3 +6,4 @@ mod metrics;
 mod prometheus;
 mod status;
 mod strangers;
+mod tap;

@@ -98,6 +98,7 @@ fn status(pools: Vec<PoolStatus>) -> Status {
         }],
         pools,
         log_dropped: LogDropped::default(),
+        taps: 0,
         log_level: LogLevelStatus::default(),
         last_incident: None,
     }

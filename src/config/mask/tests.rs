@@ -117,6 +117,7 @@ fn what_is_no_secret_stays() {
         "pools:\n  token-service:\n    endpoints: [10.0.0.1:80]\n  key: [10.0.0.2:80]\n  \"cookie\": [a]\nlog: {}\n",
         "routes:\n  - { name: token, pool: cookie }\n",
         "sticky: { cookie: session, key: /etc/sticky.key }\n",
+        "access_log: { cookies: [lang, theme] }\n",
         "address: 127.0.0.1:80\nendpoints: [a:80, http://b/x@y]\n",
         "",
         "\n\n",
@@ -124,6 +125,7 @@ fn what_is_no_secret_stays() {
         assert_eq!(shown_text(text), text);
     }
     assert_hidden("headers: { cookie: a=hunter2 }\n", &["headers"]);
+    assert_hidden("access_log: { cookies: [a=hunter2] }\n", &["access_log"]);
     assert_hidden("headers: { Cookie: hunter2 }\n", &["headers"]);
     assert_hidden("pools:\n  web:\n    token: hunter2\n", &["web"]);
     assert_hidden("pools:\n  web: [a]\nadmin:\n  token: hunter2\n", &["web"]);
@@ -138,7 +140,7 @@ fn of_our_own_keys_only_secrets_are_masked() {
     for key in keys.captures_iter(&schema).map(|captures| captures[1].to_owned()) {
         assert_eq!(
             is_secret(&key),
-            ["token", "key", "keys", "cookie", "credentials"].contains(&key.as_str()),
+            ["token", "key", "keys", "cookie", "cookies", "credentials"].contains(&key.as_str()),
             "{key}"
         );
         seen += 1;

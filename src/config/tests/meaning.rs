@@ -61,7 +61,7 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(config.log, Log { level: "info".into(), format: EventFormat::Auto });
     assert_eq!(
         config.access_log,
-        AccessLog { output: LogOutput::Stdout, format: AccessFormat::Auto, queue: 8192 }
+        AccessLog { output: LogOutput::Stdout, format: AccessFormat::Auto, queue: 8192, options: None }
     );
     let listener = &config.listeners[0];
     assert_eq!(
@@ -354,4 +354,25 @@ fn connections_have_limits() {
     let config = config(&text.replace("    address: :8080\n", limits));
     assert_eq!(config.server.max_connections, Some(1000));
     assert_eq!(config.listeners[0].connections, ConnectionLimits { all: Some(100), per_client: Some(10) });
+}
+
+#[test]
+fn an_access_log_with_options() {
+    let written = "{ names: otel, fields: [status, client_port], cookies: [lang], request_headers: [X-Tenant], \
+                   sample: { slow: 1s, rest: 1% } }";
+    let log = config(&format!("{SHORT}access_log: {written}\n")).access_log;
+    let options = log.options.expect("it has some");
+    assert_eq!(
+        (options.names, options.chosen.as_deref()),
+        (LogNames::Otel, Some(&["status", "client_port"][..]))
+    );
+    assert_eq!(
+        (&*options.headers.request, &*options.headers.cookies),
+        (&["x-tenant".parse().unwrap()][..], &["lang".into()][..])
+    );
+    let sample = LogSample { errors: 1.0, slow: Some(Duration::from_secs(1)), rest: 0.01 };
+    assert_eq!(options.sample, Some(sample));
+    for usual in ["{ sample: off }", "{ sample: { slow: 1s } }", "{ names: evenkeel, cookies: [] }"] {
+        assert_eq!(config(&format!("{SHORT}access_log: {usual}\n")).access_log.options, None, "{usual}");
+    }
 }

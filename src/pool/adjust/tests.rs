@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::*;
 use crate::config::{self, EndpointAddress};
 use crate::pool::adjustment::EndpointChange::{Drain, ResetWeight, Undrain, Weight};
+use crate::pool::endpoint::Target;
 use crate::pool::live_state::{KnownState, LiveName, LiveState};
 use crate::pool::tests::{equal, healthy, no_wait, picks, pool_config, set};
 use crate::pool::{Holds, Lease, LeaseOutcome, MayProbe, PickRequest, Picked, TriedEndpoints};
@@ -225,10 +226,10 @@ fn addresses_are_compared_as_addresses_and_names_by_their_one_address() {
         table.endpoint(label, &authority.into(), &Target::Inet(address), None)
     };
     let plain = endpoint("[::1]:3000", "[::1]:3000", "[::1]:3000");
-    assert!(is_meant(&plain, "[0:0::1]:3000") && !is_meant(&plain, "[::1]:3001"));
+    assert!(plain.is_named("[0:0::1]:3000") && !plain.is_named("[::1]:3001"));
     let named = endpoint("app:3000 (10.0.0.1:3000)", "app:3000", "10.0.0.1:3000");
     for name in ["app:3000 (10.0.0.1:3000)", "app:3000", "10.0.0.1:3000"] {
-        assert!(is_meant(&named, name), "{name}");
+        assert!(named.is_named(name), "{name}");
     }
 }
 

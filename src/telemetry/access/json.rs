@@ -1,15 +1,16 @@
 //! The access log as one JSON object a line. Names and order of the fields are an interface that tools depend on.
 
+use super::shown::{InFlight, Shown};
 use crate::pool::Skipped;
-use crate::telemetry::json::{Object, key};
+use crate::telemetry::json::{Key, Object, key};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, ClientAddress, HedgeResult, MirrorResult, NamedRecord, Record,
+    AttemptRecord, AttemptResult, Captured, ClientAddress, FieldPlace, HedgeResult, MirrorResult,
     RetryRefused, Unusual,
 };
 use crate::telemetry::time;
 
 /// Leaves out absent values, empty texts, empty lists and `false`.
-pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>) {
+pub(in crate::telemetry) fn write(out: &mut Vec<u8>, record: &Shown<'_>) {
     let mut line = Object::begin(out);
     let at = line.key(key!("time"));
     at.push(b'"');
@@ -18,7 +19,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     line.plain(key!("listener"), record.listener);
     line.plain(key!("client"), record.client.text());
     line.optional(key!("peer"), record.peer.as_ref().map(ClientAddress::text));
-    let text = record.text.parts();
+    let text = &record.parts;
     line.optional(key!("method"), present(text.method));
     line.optional(key!("host"), present(text.host));
     line.optional(key!("target"), present(text.target));
@@ -26,18 +27,20 @@ pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     line.optional(key!("rewritten"), record.unusual().rewritten.as_deref());
     line.plain(key!("protocol"), record.protocol.as_str());
     line.optional(key!("tls"), record.tls);
-    line.number(key!("status"), record.status.into());
+    if record.status != 0 {
+        line.number(key!("status"), record.status.into());
+    }
     line.number(key!("bytes_in"), record.bytes_in);
     line.number(key!("bytes_out"), record.bytes_out);
     line.optional(key!("request_id"), present(text.request_id));
     line.optional(key!("user_agent"), present(text.user_agent));
     line.optional(key!("referer"), present(text.referer));
     decision(&mut line, record);
-    outcome(&mut line, &record);
+    outcome(&mut line, record);
     line.end();
 }
 
-fn decision(line: &mut Object<'_>, record: NamedRecord<'_>) {
+fn decision(line: &mut Object<'_>, record: &Shown<'_>) {
     // The config allows no names that would have to be escaped.
     if let Some(route) = record.route {
         line.plain(key!("route"), route);
@@ -63,7 +66,7 @@ fn decision(line: &mut Object<'_>, record: NamedRecord<'_>) {
     }
 }
 
-fn outcome(line: &mut Object<'_>, record: &Record) {
+fn outcome(line: &mut Object<'_>, record: &Shown<'_>) {
     if let Some(queued) = record.unusual().queued {
         line.seconds(key!("queued_seconds"), queued);
     }
@@ -73,10 +76,47 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
     }
     if let Some(unusual) = &record.unusual {
         unusual_outcome(line, unusual);
+        if let Some(captured) = &unusual.captured {
+            fields(line, record, captured);
+        }
     }
     line.optional(key!("cause"), record.cause);
     line.optional(key!("detail"), record.unusual().detail.as_deref());
     line.seconds(key!("duration_seconds"), record.duration);
+    if let Some(part) = record.sampled {
+        line.literal(key!("sampled"), &part.to_string());
+    }
+    if let Some(in_flight) = record.in_flight {
+        stage(line, in_flight);
+    }
+}
+
+/// Of a request that has not ended yet.
+fn stage(line: &mut Object<'_>, in_flight: InFlight<'_>) {
+    match in_flight {
+        InFlight::For(what) => {
+            line.plain(key!("in_flight"), "waiting");
+            line.plain(key!("waiting_for"), what.label());
+        }
+        InFlight::At(endpoint) => {
+            line.plain(key!("in_flight"), "attempt");
+            line.string(key!("endpoint"), &**endpoint.label());
+        }
+    }
+}
+
+fn fields(line: &mut Object<'_>, record: &Shown<'_>, captured: &Captured) {
+    for place in FieldPlace::ALL {
+        line.foreign(key_of(place), record.captured(captured, place));
+    }
+}
+
+fn key_of(place: FieldPlace) -> Key {
+    match place {
+        FieldPlace::Request => key!("request_headers"),
+        FieldPlace::Response => key!("response_headers"),
+        FieldPlace::Cookie => key!("cookies"),
+    }
 }
 
 fn unusual_outcome(line: &mut Object<'_>, unusual: &Unusual) {

@@ -1,8 +1,11 @@
+mod options;
+
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 use serde_json::Value;
 use smallvec::{SmallVec, smallvec};
@@ -14,8 +17,9 @@ use crate::config::Encoding;
 use crate::mirror::NotMirrored;
 use crate::pool::{Endpoint, Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
-    AccessPlace, AttemptRecord, AttemptResult, AuthRecord, ClientAddress, Encoded, HedgeResult, MirrorResult,
-    Outcome, Protocol, Record, RefusedBy, RequestText, RetryRefused, TextParts, Unusual, WaitedFor,
+    AccessPlace, AttemptRecord, AttemptResult, AuthRecord, Captured, ClientAddress, Encoded, HedgeResult,
+    MirrorResult, Outcome, Protocol, Record, RefusedBy, RequestText, RetryRefused, TextParts, Unusual,
+    WaitedFor,
 };
 use crate::wait_queue::WaitsFor;
 
@@ -81,6 +85,28 @@ fn full() -> Record {
     }
 }
 
+/// What is asked for of heads.
+fn headers() -> FieldNames {
+    FieldNames {
+        request: [HeaderName::from_static("x-tenant")].into(),
+        response: [HeaderName::from_static("via")].into(),
+        cookies: ["lang".into()].into(),
+    }
+}
+
+fn captured(tenant: &str) -> Captured {
+    let head = http::Request::builder()
+        .header(
+            "x-tenant",
+            HeaderValue::from_bytes(tenant.as_bytes()).unwrap_or(HeaderValue::from_static("?")),
+        )
+        .header("cookie", "session=abc; lang=de");
+    let (head, mut captured) = (head.body(()).expect("a request").into_parts().0, Captured::default());
+    captured.add_request(&headers(), &head);
+    captured.add_response(&headers(), || [(&b"Via"[..], &b"1.1 a"[..])].into_iter());
+    captured
+}
+
 fn all_unusual() -> Unusual {
     Unusual {
         rewritten: Some("/x".into()),
@@ -104,6 +130,7 @@ fn all_unusual() -> Unusual {
         auth: Some(AuthRecord { kind: "basic", verdict: Verdict::Passed, user: Some("bob".into()) }),
         grpc_status: Some(14),
         detail: Some("invalid status line".into()),
+        captured: Some(captured("acme").into()),
     }
 }
 
@@ -152,8 +179,10 @@ fn named(record: &Record) -> NamedRecord<'_> {
 }
 
 fn line(format: Format, record: &Record) -> String {
-    let mut out = Vec::new();
-    format.write(&mut out, named(record));
+    let (headers, mut out) = (headers(), Vec::new());
+    // Only the full one has been chosen from others.
+    let sampled = record.unusual.as_ref().and_then(|unusual| unusual.captured.is_some().then_some(0.01));
+    format.write(&mut out, &Shown { fields: Some(&headers), sampled, ..Shown::new(named(record)) });
     String::from_utf8(out).expect("UTF-8")
 }
 
@@ -173,8 +202,8 @@ fn json_has_every_field() {
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"waited_for":["pool","healthy_endpoint"],"buffered_seconds":0.250000,"#,
-        r#""failed_open":true,"auth":"basic","auth_verdict":"passed","user":"bob","encoding":"br","bytes_plain":9000,"sticky":"moved","unkeyed":true,"hedge":"won","mirror":"too_many","retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
-        r#""duration_seconds":1.203412}"#
+        r#""failed_open":true,"auth":"basic","auth_verdict":"passed","user":"bob","encoding":"br","bytes_plain":9000,"sticky":"moved","unkeyed":true,"hedge":"won","mirror":"too_many","retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"request_headers":{"x-tenant":"acme"},"response_headers":{"via":"1.1 a"},"cookies":{"lang":"de"},"cause":"bad_response","detail":"invalid status line","#,
+        r#""duration_seconds":1.203412,"sampled":0.01}"#
     );
     assert_eq!(line(Format::Json, &full()), expected);
     assert_eq!(parsed(&full())["attempts"][1]["first_byte_seconds"], 0.0033);
@@ -205,7 +234,7 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, body in 250ms, basic passed as bob, gRPC status 14, failed open, br of 9.0kB, no key to hash, hedge won, not mirrored (too_many), no retry (budget), timeout asked for ignored, beyond the limit by client 2, \
+    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, body in 250ms, basic passed as bob, gRPC status 14, failed open, br of 9.0kB, no key to hash, hedge won, not mirrored (too_many), no retry (budget), timeout asked for ignored, beyond the limit by client 2, x-tenant=acme, via=1.1 a, lang=de, sampled 0.01, \
                 bad_response by route deny 10.0.0.0/8 by header x-api-key: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");
@@ -265,14 +294,17 @@ fn a_log_file_gets_one_line_a_request() {
     let directory = TempDir::new().expect("tempdir");
     let path = directory.path().join("access.log");
     let output = LogOutput::File(path.clone());
-    let log = AccessLog::start(&config::AccessLog { output, format: AccessFormat::Json, queue: 64 }, 1)
-        .expect("start");
+    let log = AccessLog::start(
+        &config::AccessLog { output, format: AccessFormat::Json, queue: 64, options: None },
+        1,
+    )
+    .expect("start");
     let (worker, now) = (log.worker(), Instant::now());
-    worker.log(named(&full()), now);
+    worker.log(named(&plain()), now);
     worker.log(named(&minimal()), now);
     assert!(log.flush(SOON));
     let written = fs::read_to_string(&path).expect("read");
-    assert_eq!(written, format!("{}\n{}\n", line(Format::Json, &full()), line(Format::Json, &minimal())));
+    assert_eq!(written, format!("{}\n{}\n", line(Format::Json, &plain()), line(Format::Json, &minimal())));
     fs::rename(&path, directory.path().join("access.log.1")).expect("rename");
     log.reopen();
     worker.log(named(&plain()), now);
@@ -283,8 +315,12 @@ fn a_log_file_gets_one_line_a_request() {
 
 #[test]
 fn a_full_disk_is_counted_and_off_is_silent() {
-    let start =
-        |output| AccessLog::start(&config::AccessLog { output, format: AccessFormat::Auto, queue: 64 }, 1);
+    let start = |output| {
+        AccessLog::start(
+            &config::AccessLog { output, format: AccessFormat::Auto, queue: 64, options: None },
+            1,
+        )
+    };
     let full_disk = start(LogOutput::File("/dev/full".into())).expect("start");
     full_disk.worker().log(named(&plain()), Instant::now());
     assert!(full_disk.flush(SOON));
@@ -334,6 +370,7 @@ fn hostile(text: &str) -> Record {
     let mut record = full();
     record.attempts[0].endpoint = Endpoint::named(text);
     record.unusual_mut().detail = Some(text.into());
+    record.unusual_mut().captured = Some(captured(text).into());
     Record {
         text: RequestText::new(TextParts {
             method: text.as_bytes(),

@@ -4,20 +4,24 @@
 
 use std::io::Write;
 
+use super::shown::{InFlight, Shown};
 use crate::escape;
 use crate::human;
-use crate::telemetry::record::{AttemptResult, MirrorResult, NamedRecord, Record, Unusual};
+use crate::telemetry::record::{AttemptResult, Captured, FieldPlace, MirrorResult, Record, Unusual};
 use crate::telemetry::time;
 use crate::terminal::{Painter, TextStyle};
 
 /// Columns for the URL; a longer one pushes the rest of its line to the right.
 const URL_COLUMNS: usize = 32;
 
-pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, painter: Painter) {
+pub(in crate::telemetry) fn write(out: &mut Vec<u8>, record: &Shown<'_>, painter: Painter) {
     time::time_of_day(out, record.time);
     // Writing to a `Vec` cannot fail.
-    let _ = write!(out, " {} ", painter.paint(style_of(record.status), record.status));
-    let text = record.text.parts();
+    let _ = match record.status {
+        0 => write!(out, " {} ", painter.paint(TextStyle::Dim, "...")),
+        status => write!(out, " {} ", painter.paint(style_of(status), status)),
+    };
+    let text = &record.parts;
     let method = if text.method.is_empty() { b"-" } else { text.method };
     padded(out, 8, |out| escape::text(out, method));
     padded(out, URL_COLUMNS, |out| {
@@ -27,7 +31,10 @@ pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, painter: Painter
     let _ =
         write!(out, " {:>6} {:>6}", human::bytes(record.bytes_out), human::fine_duration(record.duration));
     route_and_attempts(out, record);
-    details(out, &record);
+    if let Some(in_flight) = record.in_flight {
+        stage(out, in_flight);
+    }
+    details(out, record);
 }
 
 fn style_of(status: u16) -> TextStyle {
@@ -40,7 +47,7 @@ fn style_of(status: u16) -> TextStyle {
 }
 
 /// `api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000`
-fn route_and_attempts(out: &mut Vec<u8>, record: NamedRecord<'_>) {
+fn route_and_attempts(out: &mut Vec<u8>, record: &Shown<'_>) {
     out.push(b' ');
     match record.route {
         Some(route) => escape::text(out, route),
@@ -63,7 +70,19 @@ fn route_and_attempts(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     }
 }
 
-fn details(out: &mut Vec<u8>, record: &Record) {
+/// Of a request that has not ended yet.
+fn stage(out: &mut Vec<u8>, in_flight: InFlight<'_>) {
+    match in_flight {
+        InFlight::For(what) => drop(write!(out, ", waits for {}", what.label())),
+        InFlight::At(endpoint) => {
+            out.extend_from_slice(b" > ");
+            escape::text(out, &**endpoint.label());
+            out.extend_from_slice(b" ...");
+        }
+    }
+}
+
+fn details(out: &mut Vec<u8>, record: &Shown<'_>) {
     if let Some(queued) = record.unusual().queued {
         let _ = write!(out, ", queued {}", human::fine_duration(queued));
     }
@@ -75,6 +94,12 @@ fn details(out: &mut Vec<u8>, record: &Record) {
     }
     if let Some(unusual) = &record.unusual {
         unusual_details(out, unusual);
+        if let Some(captured) = &unusual.captured {
+            fields(out, record, captured);
+        }
+    }
+    if let Some(part) = record.sampled {
+        let _ = write!(out, ", sampled {part}");
     }
     if let Some(cause) = record.cause {
         failure(out, record, cause);
@@ -119,6 +144,18 @@ fn unusual_details(out: &mut Vec<u8>, unusual: &Unusual) {
     if let Some(limit) = &unusual.limited_dry_run {
         out.extend_from_slice(b", beyond the limit by ");
         escape::text(out, &**limit);
+    }
+}
+
+/// `, x-tenant=acme`
+fn fields(out: &mut Vec<u8>, record: &Shown<'_>, captured: &Captured) {
+    for place in FieldPlace::ALL {
+        for (name, value) in record.captured(captured, place) {
+            out.extend_from_slice(b", ");
+            escape::text(out, name);
+            out.push(b'=');
+            escape::text(out, value);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Record;
+use super::{Captured, Record};
 use crate::auth::Verdict;
 use crate::config::Encoding;
 use crate::mirror::NotMirrored;
@@ -49,6 +49,8 @@ pub struct Unusual {
     pub grpc_status: Option<u16>,
     /// One line of detail for the operator; never shown to the client.
     pub detail: Option<Box<str>>,
+    /// Fields and cookies that somebody has asked for.
+    pub captured: Option<Box<Captured>>,
 }
 
 /// What the authentication of a request's route has said.
@@ -132,6 +134,7 @@ static NOTHING: Unusual = Unusual {
     auth: None,
     grpc_status: None,
     detail: None,
+    captured: None,
 };
 
 // === impl Record ===

@@ -57,9 +57,14 @@ pub(super) enum Task {
 impl Queues {
     /// A queue for each of `workers`, and one for other threads, with `lines_max` lines in all.
     pub(super) fn new(lines_max: usize, workers: usize) -> Self {
+        Self::bounded(lines_max, BYTES_MAX, workers)
+    }
+
+    /// The same, with `bytes_max` bytes in all.
+    pub(super) fn bounded(lines_max: usize, bytes_max: usize, workers: usize) -> Self {
         let parts = workers.max(1);
         let (lines, lines_each) = Common::divide(lines_max.max(1), parts);
-        let (bytes, bytes_each) = Common::divide(BYTES_MAX, parts);
+        let (bytes, bytes_each) = Common::divide(bytes_max.max(1), parts);
         // With workers, other threads log hardly anything: the common half is enough for them.
         let common_queue = if workers == 0 { Queue::new(lines_each, bytes_each) } else { Queue::new(0, 0) };
         let of_workers = (0..workers).map(|_| Queue::new(lines_each, bytes_each));
@@ -117,6 +122,11 @@ impl Queues {
         };
         // Woken or not, the writer looks at the queues next.
         let _ = self.signal.sleep(Sleep::Resting, Some(Instant::now() + limit), is_needed);
+    }
+
+    /// For a reader in place of a writer: takes all waiting lines; `false`: there are none.
+    pub(super) fn gather(&self, batch: &mut Batch) -> bool {
+        batch.take(&self.all)
     }
 
     /// For the writer: waits for work, at most `limit`, and takes all waiting lines.

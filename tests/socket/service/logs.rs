@@ -254,7 +254,7 @@ fn the_log_level_is_changed_and_comes_back() {
     let shown = proxy.command(&["status"]).stdout;
     assert!(shown.contains("by hand: event log's level error (file: info), by uid "), "{shown}");
 
-    proxy.reload(proxy.config_text());
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
     assert_eq!(proxy.status()["log_level"]["level"], "error", "a reload keeps it");
     let said = proxy.command(&["log", "reset"]);
     assert_eq!(said.stdout, "the event log's level is info, that of the file\n");
@@ -276,4 +276,62 @@ fn the_log_level_is_changed_and_comes_back() {
         assert_eq!(said.code, Some(2), "{arguments:?}");
         assert!(said.stderr.contains(fault), "{}", said.stderr);
     }
+}
+
+/// Beside what all have, lines have the header fields and cookies that the config names; a reload changes which.
+#[test]
+fn chosen_header_fields_are_logged() {
+    let endpoint = Endpoint::scripted("a", |exchange| exchange.answer_with("X-Version: 7\r\n", "a"));
+    let proxy = Proxy::to([&endpoint]);
+    let path = proxy.access_log_path().display().to_string();
+    let log = |keys: &str| format!("output: \"{path}\", format: json, {keys}");
+    let keys = "request_headers: [X-Tenant], response_headers: [x-version], cookies: [lang]";
+    let proxy = proxy.access_log(&log(keys)).start();
+    let fields = "X-Tenant: acme\r\nX-Tenant: \"two\"\r\nCookie: session=abc; lang=de\r\n";
+    proxy.client().request("GET", "/one", fields).expect(200);
+    let line = proxy.record("/one").0;
+    assert_eq!(line["request_headers"], serde_json::json!({ "x-tenant": "acme, \"two\"" }));
+    assert_eq!(line["response_headers"], serde_json::json!({ "x-version": "7" }));
+    assert_eq!(line["cookies"], serde_json::json!({ "lang": "de" }));
+    proxy.get("/none").expect(200);
+    assert!(proxy.record("/none").0.get("request_headers").is_none());
+
+    let other = proxy
+        .config_text()
+        .replace(keys, "fields: [target, client_address, request_headers], request_headers: [accept]");
+    proxy.write_config(&other);
+    let reloaded = proxy.command(&["reload"]);
+    assert_eq!(reloaded.code, Some(0), "{}", reloaded.stderr);
+    proxy.client().request("GET", "/two", &format!("{fields}Accept: */*\r\n")).expect(200);
+    let expected = serde_json::json!({
+        "target": "/two", "client_address": "127.0.0.1", "request_headers": { "accept": "*/*" }
+    });
+    assert_eq!(proxy.record("/two").0, expected);
+}
+
+/// What failed has a line, and of the rest a share; metrics count all.
+#[test]
+fn a_sample_keeps_all_failures() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target().starts_with("/bad") {
+        true => exchange.status("503 Service Unavailable", "", "bad"),
+        false => exchange.answer("good"),
+    });
+    let proxy = Proxy::to([&endpoint]);
+    let path = proxy.access_log_path().display().to_string();
+    let log = format!("output: \"{path}\", format: json, sample: {{ rest: 20% }}");
+    let proxy = proxy.access_log(&log).with("outliers: off").start();
+    let mut client = proxy.client();
+    for number in 0..400 {
+        client.get(&format!("/good/{number}")).expect(200);
+        if number % 40 == 0 {
+            client.get("/bad").expect(503);
+        }
+    }
+    let bad = proxy.records_of("/bad", 10);
+    assert!(bad.iter().all(|record| record.0.get("sampled").is_none()));
+    let records = proxy.records();
+    let good: Vec<_> = records.iter().filter(|record| record.status() == 200).collect();
+    assert!((40..130).contains(&good.len()), "{} of 400", good.len());
+    assert!(good.iter().all(|record| record.0["sampled"] == 0.2));
+    assert!(proxy.metric("evenkeel_requests_total", &[]) >= 410.0);
 }
