@@ -16,6 +16,7 @@ routes:
     rewrite: { strip_prefix: /v1 }
     request_headers: { set: { X-Env: prod }, remove: [X-Debug] }
     timeout: 30s
+    mirror: { pool: shadow, share: 10% }
   - { name: beta, match: { hosts: [api.example.com], paths: [/v1], headers: { X-Env: beta } }, pool: canary }
   - { name: old, match: { paths: [/old] }, redirect: "https://www.example.com{path}" }
 pools:
@@ -23,6 +24,7 @@ pools:
     balance: { hash: { header: X-User } }
     endpoints: [10.0.0.1:3000, { address: 10.0.0.2:3000, weight: 3 }, { address: 10.0.0.3:3000, backup: true }]
   canary: [10.0.1.1:3000]
+  shadow: [10.0.2.1:3000]
 "#;
 
 fn explain(yaml: &str, arguments: &[&str]) -> Output {
@@ -76,6 +78,7 @@ policies  access           client 127.0.0.1 is in no network of deny
           rewrite          path /orders, without the prefix /v1
           request headers  sets x-env: prod; removes x-debug
           pool             pool site by header x-user, of site (90), canary (10)
+                           a copy goes to pool shadow, of 10.0 % of such requests
 headers   - x-debug: 1
           + x-forwarded-for: 127.0.0.1
 ";

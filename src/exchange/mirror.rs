@@ -46,9 +46,9 @@ impl Exchange {
         now: Instant,
     ) -> Option<MirrorOrder> {
         let mirror = self.route()?.mirror.as_ref()?.clone();
-        let methods = &mirror.config.methods;
-        let is_meant = methods.is_empty() || methods.iter().any(|method| method == head.method());
-        if self.record.unusual().mirror.is_some() || self.is_upgrade() || !is_meant || !self.is_drawn(&mirror)
+        if self.record.unusual().mirror.is_some()
+            || !self.may_be_copied(&mirror, head)
+            || !self.is_drawn(&mirror)
         {
             return None;
         }
@@ -84,6 +84,13 @@ impl Exchange {
             request_id: self.request_id().into(),
             mirror,
         })
+    }
+
+    /// Whether copies of such requests are made at all.
+    pub(super) fn may_be_copied<H: RequestHead>(&self, mirror: &Mirror, head: &H) -> bool {
+        let methods = &mirror.config.methods;
+        let is_meant = methods.is_empty() || methods.iter().any(|method| method == head.method());
+        is_meant && !self.is_upgrade()
     }
 
     /// Notes what has become of the copy.

@@ -15,7 +15,7 @@ use crate::exchange::{Failure, LocalReply};
 use crate::human;
 use crate::rate_limit::Quota;
 use crate::routing::{RequestHead, cookie};
-use crate::snapshot::{Route, RouteRateLimit};
+use crate::snapshot::{Mirror, Route, RouteRateLimit};
 
 /// The stages whose policies are told about one by one; the path and the routes have a place of their own.
 const STAGES: [Stage; 15] = [
@@ -125,7 +125,7 @@ impl Asked {
             Stage::RequestHeaders if !ends => {
                 route.request_headers.iter().map(|edits| header_edits(edits)).collect()
             }
-            Stage::Pool => self.of_pool(route),
+            Stage::Pool => self.of_pool(route, head),
             _ => Vec::new(),
         }
     }
@@ -276,8 +276,19 @@ impl Asked {
         path.into_iter().chain(host).collect()
     }
 
+    fn copies<H: RequestHead>(&self, mirror: &Mirror, head: &H) -> String {
+        let (pool, share) = (&mirror.config.pool, mirror.config.share);
+        match self.exchange.may_be_copied(mirror, head) {
+            false => format!("no copy goes to pool {pool}: not of such requests"),
+            true if share < 1.0 => {
+                format!("a copy goes to pool {pool}, of {:.1} % of such requests", share * 100.0)
+            }
+            true => format!("a copy goes to pool {pool}"),
+        }
+    }
+
     /// Which pool, by what, and who is first where requests wait.
-    fn of_pool(&self, route: &Route) -> Vec<String> {
+    fn of_pool<H: RequestHead>(&self, route: &Route, head: &H) -> Vec<String> {
         let split = match &route.action {
             Action::Split(split) => {
                 let known = match &split.sticky {
@@ -309,7 +320,11 @@ impl Asked {
             let most = requests.limit.most().map(|most| format!(" of at most {most}")).unwrap_or_default();
             format!("{}{most} requests of the route in flight", requests.limit.in_flight())
         });
-        split.into_iter().chain(priority).chain(limit).collect()
+        let buffer = route.buffer_request.map(|most| {
+            format!("sent to an endpoint once its body is whole, of at most {}", human::bytes(most))
+        });
+        let mirror = route.mirror.as_ref().map(|mirror| self.copies(mirror, head));
+        split.into_iter().chain(priority).chain(limit).chain(buffer).chain(mirror).collect()
     }
 }
 

@@ -204,7 +204,12 @@ impl Asked {
 
     /// What the route does with the response.
     pub fn response(&self) -> Vec<String> {
-        self.exchange.response_policy().map(super::policies::of_response).unwrap_or_default()
+        let rate = self.exchange.response_rate().map(|rate| {
+            let (rate, after) = (crate::human::bytes(rate.rate), crate::human::bytes(rate.after));
+            format!("sent at {rate} a second, after the first {after}")
+        });
+        let policy = self.exchange.response_policy().map(super::policies::of_response).unwrap_or_default();
+        policy.into_iter().chain(rate).collect()
     }
 
     /// By what its pool balances, where that is a part of the request.
