@@ -74,6 +74,7 @@ pub(super) struct Difference {
 
 const NO_REQUEST: &str = "the line has no request";
 const NOT_ROUTED: &str = "the request ended before its route was looked for";
+const ENDED: &str = "the request may have ended before its client was asked who it is";
 const SIZE: &str = "the log does not tell the size of what was refused for its size";
 const FIELDS: &str = "the answer depends on a header that the log has not";
 
@@ -160,6 +161,9 @@ pub(super) fn compare(line: &Line<'_>, verdict: &Verdict) -> Compared {
         (Act::Answered { action, .. }, Act::Asked { auth }) if action == "auth" => *auth == line.auth,
         (Act::Answered { action, status }, Act::Answered { action: other, status: other_status }) => {
             action == other && status == other_status
+        }
+        (Act::Forwarded { .. }, Act::Asked { .. }) if !line.cause.is_empty() => {
+            return Compared::NotJudged(ENDED);
         }
         (Act::Refused { .. }, Act::Asked { auth }) if !line.auth.is_empty() => *auth == line.auth,
         (Act::Refused { cause, .. }, Act::Refused { cause: other, .. }) => cause == other,

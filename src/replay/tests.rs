@@ -169,6 +169,7 @@ fn what_cannot_be_judged_is_said() {
         line("/", r#""route":"","pool":"","status":421,"cause":"misdirected""#),
         line("/", r#""route":"","pool":"","status":431,"cause":"headers_too_large""#),
         line("/", r#""status":413,"cause":"body_too_large""#),
+        line("/shut", r#""route":"shut","status":499,"cause":"client_gone""#),
         "nonsense\n".to_owned(),
         "\n".to_owned(),
         line("/new", ""),
@@ -177,12 +178,12 @@ fn what_cannot_be_judged_is_said() {
     let report = judged(CONFIG, &log.concat());
     let mut reasons: Vec<_> = report.not_judged.iter().map(|other| (other.requests, other.reason)).collect();
     reasons.sort_unstable();
-    assert_eq!(reasons.len(), 3, "{reasons:?}");
-    assert_eq!(reasons.iter().map(|(requests, _)| requests).sum::<u64>(), 4);
+    assert_eq!(reasons.len(), 4, "{reasons:?}");
+    assert_eq!(reasons.iter().map(|(requests, _)| requests).sum::<u64>(), 5);
     let unreadable = report.unreadable.expect("two lines are");
-    assert_eq!((unreadable.lines, unreadable.line), (2, 5));
+    assert_eq!((unreadable.lines, unreadable.line), (2, 6));
     assert_eq!(report.headers_absent.into_iter().collect::<Vec<_>>(), [("x-version".to_owned(), 1)]);
-    assert_eq!((report.lines, report.same, report.different), (7, 1, 0));
+    assert_eq!((report.lines, report.same, report.different), (8, 1, 0));
 }
 
 #[test]

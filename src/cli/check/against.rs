@@ -50,8 +50,9 @@ impl Against {
                 Err(error) => return fail(error),
             }
         }
-        if report.lines > 0 && report.unreadable.as_ref().is_some_and(|lines| lines.lines == report.lines) {
-            return fail(format!("no line of {} can be read", log.display()));
+        // A gate must not open because nothing could be seen.
+        if report.lines > 0 && report.same + report.different == 0 {
+            return fail(format!("no request of {} could be judged", log.display()));
         }
         if report.different > 0 { Exit::Changes } else { Exit::Done }
     }

@@ -17,7 +17,7 @@ pub(super) fn render(report: &Report) -> String {
         out.push('\n');
         table(&mut out, report);
     }
-    if report.tells_no_decision > 0 {
+    if report.tells_no_decision > 0 && !report.destinations.is_empty() {
         out.push('\n');
         destinations(&mut out, report);
     }
