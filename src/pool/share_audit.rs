@@ -13,6 +13,9 @@ const REQUESTS_MIN: u64 = 100;
 const DIFFERENCE_MIN: f64 = 0.02;
 const PART_MIN: f64 = 0.1;
 
+/// The least part of what an endpoint lacks that others must have had for it to be theirs.
+const GONE_MIN: f64 = 0.5;
+
 /// What is known of a pool.
 #[derive(Debug)]
 pub(super) struct Audit<'a> {
@@ -21,6 +24,8 @@ pub(super) struct Audit<'a> {
     requests: u64,
     /// Endpoints that are or were away.
     away: usize,
+    /// The share of those that are due nothing now.
+    gone: f64,
     /// Since when the endpoint is as it is that has not changed for longest, in seconds since the Unix epoch.
     earliest: f64,
 }
@@ -32,6 +37,7 @@ impl<'a> Audit<'a> {
             is_sticky: pool.sticky.is_some(),
             requests: endpoints.iter().map(|endpoint| endpoint.requests).sum(),
             away: endpoints.iter().filter(|endpoint| was_away(endpoint)).count(),
+            gone: endpoints.iter().filter(|other| other.expected_share == 0.0).map(|other| other.share).sum(),
             earliest: endpoints.iter().map(|endpoint| endpoint.since).fold(f64::INFINITY, f64::min),
         }
     }
@@ -76,6 +82,9 @@ impl<'a> Audit<'a> {
     fn why_less(&self, endpoint: &EndpointStatus) -> String {
         if endpoint.weight_by_hand.is_some() {
             return "its weight was set by hand".to_owned();
+        }
+        if self.gone >= GONE_MIN * (endpoint.expected_share - endpoint.share) {
+            return "others had a share until they were away".to_owned();
         }
         let mut causes = Vec::new();
         if endpoint.ejections > 0 {
@@ -152,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_has_happened_to_an_endpoint_is_the_cause() {
-        let mut all = endpoints(&[(600, 0.5), (200, 0.5), (200, 0.0)]);
+        let mut all = endpoints(&[(700, 0.5), (200, 0.5), (100, 0.0)]);
         (all[1].ejections, all[1].checks_failed) = (2, 3);
         all[2].state = EndpointState::Unhealthy;
         assert_eq!(
@@ -168,6 +177,16 @@ mod tests {
         assert_eq!(
             causes(Balance::RoundRobin, &all, false)[1].as_deref(),
             Some("it serves for a shorter time than others")
+        );
+    }
+
+    #[test]
+    fn what_others_had_before_they_went_is_not_its_own_fault() {
+        let mut all = endpoints(&[(800, 1.0), (200, 0.0)]);
+        (all[0].checks_failed, all[1].state) = (1, EndpointState::Unhealthy);
+        assert_eq!(
+            told(&causes(Balance::RoundRobin, &all, false)),
+            ["others had a share until they were away", "it had its share until it was unhealthy"]
         );
     }
 
