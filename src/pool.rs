@@ -392,6 +392,12 @@ impl Pool {
         self.picker.rotation().is_serving()
     }
 
+    /// Whether a request would find an endpoint that is neither known to be unreachable, nor unhealthy in a pool that does
+    /// not fail open.
+    pub fn has_available(&self) -> bool {
+        self.picker.rotation().candidates().any_available()
+    }
+
     /// Whether it has no endpoint, healthy or not, because none of its sources has ever answered.
     pub fn is_unresolved(&self) -> bool {
         self.picker.rotation().candidates().members().is_empty()

@@ -58,7 +58,7 @@ pub async fn watch(shared: Arc<ServerState>) {
         before = now;
         shared.telemetry.recorder.second(&measured, SystemTime::now());
         let counts = Counts { ended: measured.ended, failed: measured.failed };
-        let pools = snapshot.pools().iter().map(|pool| (&**pool.name(), pool.serves()));
+        let pools = snapshot.pools().iter().map(|pool| (&**pool.name(), pool.has_available()));
         let reason = trigger.second(counts, pools, Instant::now());
         if let Some(reason) = reason.filter(|_| shared.lifecycle.phase() == Phase::Ready) {
             let shared = shared.clone();
@@ -80,13 +80,13 @@ fn second(before: Counted, now: Counted, snapshot: &Snapshot) -> Second {
     let mut pools: Vec<PoolSecond> = (snapshot.pools().iter())
         .map(|pool| PoolSecond {
             name: pool.name().to_string(),
-            serves: pool.serves(),
+            available: pool.has_available(),
             in_flight: pool.in_flight_limit().in_flight(),
             waiting: pool.queue().len() as u64,
         })
-        .filter(|pool| !pool.serves || pool.in_flight + pool.waiting > 0)
+        .filter(|pool| !pool.available || pool.in_flight + pool.waiting > 0)
         .collect();
-    pools.sort_by_key(|pool| (pool.serves, std::cmp::Reverse((pool.waiting, pool.in_flight))));
+    pools.sort_by_key(|pool| (pool.available, std::cmp::Reverse((pool.waiting, pool.in_flight))));
     pools.truncate(POOLS_MAX);
     // A listener that a reload has removed takes its counts along.
     let since = |count: fn(RequestBalance) -> u64| count(now.balance).saturating_sub(count(before.balance));

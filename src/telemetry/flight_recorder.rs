@@ -62,8 +62,8 @@ pub struct Second {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PoolSecond {
     pub name: String,
-    /// A request would find an endpoint.
-    pub serves: bool,
+    /// It has an endpoint that is neither unhealthy nor unreachable, or fails open.
+    pub available: bool,
     pub in_flight: u64,
     pub waiting: u64,
 }

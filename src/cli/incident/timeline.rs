@@ -121,7 +121,7 @@ fn second_text(second: &Second) -> String {
         if pool.waiting > 0 {
             let _ = write!(text, ", {} waiting", human::count(pool.waiting));
         }
-        if !pool.serves {
+        if !pool.available {
             text.push_str(", NO ENDPOINT");
         }
     }
@@ -146,7 +146,7 @@ mod tests {
 {"at":"2026-11-24T12:00:59.500000Z","second":{"ended":10,"failed":0,"client_gone":0,"in_flight":1,"pools":[]}}
 {"at":"2026-11-24T12:01:00.250000Z","event":{"time":"x","level":"warn","target":"t","message":"endpoint is unhealthy","pool":"api","count":2}}
 {"at":"2026-11-24T12:01:00.300000Z","request":{"time":"x","status":503,"method":"GET","host":"a","target":"/b\u001b","route":"r","cause":"no_healthy_endpoint","duration_seconds":0.0123,"attempts":[{"endpoint":"10.0.0.1:80","failure":"connect_failed"}]}}
-{"at":"2026-11-24T12:01:00.500000Z","second":{"ended":1000,"failed":9,"client_gone":1,"in_flight":1,"pools":[{"name":"api","serves":false,"in_flight":0,"waiting":4}]}}
+{"at":"2026-11-24T12:01:00.500000Z","second":{"ended":1000,"failed":9,"client_gone":1,"in_flight":1,"pools":[{"name":"api","available":false,"in_flight":0,"waiting":4}]}}
 "#;
         let expected = "2026-11-24 12:01:00 UTC  pool api has no endpoint left\n\
             evenkeel 1.0, pid 7, generation 2, /etc/e.yaml\n3 entries more had no room\n\n  \

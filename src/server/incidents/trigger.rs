@@ -1,6 +1,6 @@
 //! When something has gone so wrong that the flight recorder is written by itself.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::human;
@@ -16,6 +16,10 @@ const PART_MIN: f64 = 0.1;
 /// How many times the part of before.
 const TIMES_MIN: f64 = 5.0;
 
+/// So many seconds in a row a pool has an endpoint before its loss is an incident: endpoints that are dead from the
+/// beginning count as available until their first probes have failed.
+const AVAILABLE_MIN: u32 = 5;
+
 /// The time from one incident to the next, where nobody asks for it.
 const PAUSE: Duration = Duration::from_secs(300);
 
@@ -30,15 +34,16 @@ pub(super) struct Counts {
 pub(super) struct Trigger {
     /// By second, the last one last.
     seconds: VecDeque<Counts>,
-    /// Pools that had an endpoint.
-    served: HashSet<String>,
+    /// For how many seconds in a row pools have had an endpoint.
+    available: HashMap<String, u32>,
     last: Option<Instant>,
 }
 
 // === impl Trigger ===
 
 impl Trigger {
-    /// Whether something has gone wrong in the second that is over: what it is. `pools`: whether each of them serves.
+    /// Whether something has gone wrong in the second that is over: what it is. `pools`: whether each of them has an
+    /// endpoint that is available.
     pub fn second<'a>(
         &mut self,
         counts: Counts,
@@ -50,15 +55,16 @@ impl Trigger {
             self.seconds.pop_front();
         }
         let mut emptied = None;
-        let mut serves = HashSet::new();
-        for (pool, serves_now) in pools {
-            if serves_now {
-                serves.insert(pool.to_owned());
-            } else if self.served.contains(pool) {
+        let mut available = HashMap::new();
+        for (pool, is_available) in pools {
+            let seconds = self.available.get(pool).copied().unwrap_or_default();
+            if is_available {
+                available.insert(pool.to_owned(), seconds.saturating_add(1));
+            } else if seconds >= AVAILABLE_MIN {
                 emptied = emptied.or_else(|| Some(format!("pool {pool} has no endpoint left")));
             }
         }
-        self.served = serves;
+        self.available = available;
         let reason = emptied.or_else(|| self.jump())?;
         if self.last.is_some_and(|last| now.duration_since(last) < PAUSE) {
             return None;
@@ -138,11 +144,22 @@ mod tests {
         let mut at = |seconds: u64, pools: &[(&str, bool)]| {
             trigger.second(counts(0, 0), pools.iter().copied(), begin + Duration::from_secs(seconds))
         };
-        assert_eq!(at(0, &[("a", false), ("b", true)]), None, "it had none");
-        assert_eq!(at(1, &[("a", false), ("b", false)]).as_deref(), Some("pool b has no endpoint left"));
-        assert_eq!(at(2, &[("a", true), ("b", false)]), None);
-        assert_eq!(at(3, &[("a", false), ("b", false)]), None, "too soon");
-        assert_eq!(at(302, &[("a", true), ("b", false)]), None);
-        assert_eq!(at(303, &[("b", false)]), None, "a pool that is gone");
+        for second in 0..10 {
+            assert_eq!(at(second, &[("a", false), ("b", true), ("c", second > 5)]), None);
+        }
+        assert_eq!(
+            at(10, &[("a", false), ("b", true), ("c", false)]),
+            None,
+            "it was there for too short a time"
+        );
+        assert_eq!(at(11, &[("a", false), ("b", false)]).as_deref(), Some("pool b has no endpoint left"));
+        for second in 12..20 {
+            assert_eq!(at(second, &[("a", true), ("b", false)]), None);
+        }
+        assert_eq!(at(20, &[("a", false)]), None, "too soon after the other");
+        for second in 400..410 {
+            assert_eq!(at(second, &[("a", true), ("b", true)]), None);
+        }
+        assert_eq!(at(410, &[("a", true)]), None, "a pool that is gone");
     }
 }
