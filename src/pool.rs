@@ -292,7 +292,7 @@ impl Pool {
         let tried = request.tried;
         let (rotation, turn) = self.picker.next_turn(!tried.is_empty());
         let skipped = rotation.candidates().skipped();
-        let input = PickInput { turn, may_probe: request.may_probe, claims: true, ..request.without_turn() };
+        let input = PickInput::<true> { turn, may_probe: request.may_probe, ..request.without_turn() };
         match self.pick_in(&rotation, &input, tried) {
             Ok(pick) => Picked::Endpoint {
                 endpoint: pick.member.endpoint.clone(),
@@ -306,11 +306,10 @@ impl Pool {
         }
     }
 
-    #[inline]
-    fn pick_in<'a>(
+    fn pick_in<'a, const CLAIMS: bool>(
         &self,
         rotation: &'a Rotation,
-        input: &PickInput,
+        input: &PickInput<CLAIMS>,
         tried: &TriedEndpoints,
     ) -> Result<Pick<'a>, NoPick> {
         let pick = match tried {
@@ -327,12 +326,12 @@ impl Pool {
 
     /// Whether there is an untried endpoint to pick.
     pub fn has_fresh(&self, request: &PickRequest<'_>) -> bool {
-        self.picker.rotation().fresh(&request.without_turn(), request.tried).is_some()
+        self.picker.rotation().fresh(&request.without_turn::<false>(), request.tried).is_some()
     }
 
     /// Whether there is an endpoint to pick, tried or not.
     pub fn has_another(&self, request: &PickRequest<'_>) -> bool {
-        self.picker.rotation().another(&request.without_turn(), request.tried).is_some()
+        self.picker.rotation().another(&request.without_turn::<false>(), request.tried).is_some()
     }
 
     /// Asks each source of endpoints once, and updates the members. Calls `on_change` whenever members may have changed.
@@ -661,9 +660,9 @@ impl Pool {
 }
 
 impl PickRequest<'_> {
-    fn without_turn(&self) -> PickInput {
+    fn without_turn<const CLAIMS: bool>(&self) -> PickInput<CLAIMS> {
         let Self { key, sticky, now, .. } = *self;
-        PickInput { turn: 0, key, sticky, may_probe: MayProbe::Never, claims: false, now }
+        PickInput { turn: 0, key, sticky, may_probe: MayProbe::Never, now }
     }
 }
 

@@ -23,9 +23,10 @@ use super::sticky::StickyTag;
 use crate::config;
 use hash::Ranking;
 
-/// What a pick depends on beside the endpoints.
+/// What a pick depends on beside the endpoints. `CLAIMS` is false where somebody only asks: then what only one request gets
+/// is left to the next one. It is known when this is compiled, so that requests do not pay for who asks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PickInput {
+pub(super) struct PickInput<const CLAIMS: bool = true> {
     /// No other pick of the pool has the same.
     pub turn: usize,
     /// The hash of the request's key, for `balance: { hash: ... }`; `None`: it has none.
@@ -33,8 +34,6 @@ pub(super) struct PickInput {
     /// What the client's cookie says; `None`: it has none.
     pub sticky: Option<StickyTag>,
     pub may_probe: MayProbe,
-    /// `false`: somebody only asks, so that what only one request gets is left to the next one.
-    pub claims: bool,
     pub now: Instant,
 }
 
@@ -77,10 +76,10 @@ impl Policy {
     }
 
     /// One of the group that `may` be picked. Who is in a ramp takes a part of its own turns, or keys, and no others.
-    pub fn pick<'a>(
+    pub fn pick<'a, const CLAIMS: bool>(
         &self,
         group: &'a Group,
-        input: &PickInput,
+        input: &PickInput<CLAIMS>,
         may: impl Fn(&Member) -> bool,
     ) -> Option<&'a Member> {
         if group.is_even() {
@@ -103,10 +102,10 @@ impl Policy {
             .or_else(|| self.pick_evenly(group, input, may))
     }
 
-    fn pick_evenly<'a>(
+    fn pick_evenly<'a, const CLAIMS: bool>(
         &self,
         group: &'a Group,
-        input: &PickInput,
+        input: &PickInput<CLAIMS>,
         may: impl Fn(&Member) -> bool,
     ) -> Option<&'a Member> {
         let may_at = |position: usize| group.member(position).is_some_and(&may);

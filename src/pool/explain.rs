@@ -123,7 +123,7 @@ impl Pool {
         let rotation = self.picker.rotation();
         let request = &question.pick;
         let turn = self.picker.peek_turn();
-        let input = PickInput { turn, may_probe: request.may_probe, ..request.without_turn() };
+        let input = PickInput::<false> { turn, may_probe: request.may_probe, ..request.without_turn() };
         let pick = self.pick_in(&rotation, &input, request.tried);
         let picked = pick.as_ref().ok().map(|pick| pick.member);
         let by = match &pick {
@@ -155,7 +155,7 @@ impl Pool {
     }
 
     /// By what an endpoint is picked, as if no other request came before.
-    fn by_what(&self, rotation: &Rotation, input: &PickInput, pick: &Pick<'_>) -> String {
+    fn by_what(&self, rotation: &Rotation, input: &PickInput<false>, pick: &Pick<'_>) -> String {
         let is_it = |other: &Member| other.index == pick.member.index;
         if rotation.stuck_to(input).is_some_and(is_it) {
             return "the cookie of the client, which stays at its endpoint".to_owned();

@@ -44,7 +44,7 @@ impl Rotation {
     }
 
     /// The endpoint for the first attempt of a request.
-    pub(super) fn first(&self, input: &PickInput) -> Option<Pick<'_>> {
+    pub(super) fn first<const CLAIMS: bool>(&self, input: &PickInput<CLAIMS>) -> Option<Pick<'_>> {
         if let Some(member) = self.stuck_to(input) {
             return Some(self.pick(member));
         }
@@ -63,13 +63,13 @@ impl Rotation {
     }
 
     /// The endpoint that the client's cookie stands for.
-    pub(super) fn stuck_to(&self, input: &PickInput) -> Option<&Member> {
+    pub(super) fn stuck_to<const CLAIMS: bool>(&self, input: &PickInput<CLAIMS>) -> Option<&Member> {
         let member = self.candidates().stuck_to(input.sticky?)?;
         (!member.endpoint.is_unreachable()).then_some(member)
     }
 
     /// An ejected endpoint, if it is this request's to find out how it is.
-    fn half_open(&self, input: &PickInput) -> Option<&Member> {
+    fn half_open<const CLAIMS: bool>(&self, input: &PickInput<CLAIMS>) -> Option<&Member> {
         if self.candidates().half_open().is_empty() {
             return None;
         }
@@ -78,7 +78,7 @@ impl Rotation {
         let is_its = |member: &&Member| {
             let record = member.endpoint.outliers();
             !member.endpoint.is_unreachable()
-                && match input.claims {
+                && match CLAIMS {
                     true => record.claim(input.may_probe, input.now),
                     false => record.is_free_for(input.may_probe, input.now),
                 }
@@ -90,7 +90,11 @@ impl Rotation {
     ///
     /// In this order: endpoints not known to be unreachable; a few unreachable ones, because one may just have come
     /// back; tried ones that had a connection; and unhealthy ones, where the pool fails open.
-    pub(super) fn another(&self, input: &PickInput, tried: &TriedEndpoints) -> Option<Pick<'_>> {
+    pub(super) fn another<const CLAIMS: bool>(
+        &self,
+        input: &PickInput<CLAIMS>,
+        tried: &TriedEndpoints,
+    ) -> Option<Pick<'_>> {
         self.fresh(input, tried).or_else(|| {
             let may_repeat = |member: &Member| tried.may_repeat(&member.endpoint, input.now);
             let again =
@@ -105,7 +109,11 @@ impl Rotation {
     }
 
     /// An untried endpoint.
-    pub(super) fn fresh(&self, input: &PickInput, tried: &TriedEndpoints) -> Option<Pick<'_>> {
+    pub(super) fn fresh<const CLAIMS: bool>(
+        &self,
+        input: &PickInput<CLAIMS>,
+        tried: &TriedEndpoints,
+    ) -> Option<Pick<'_>> {
         let is_fresh = |member: &Member| !tried.contains(&member.endpoint);
         if let Some(member) = self.stuck_to(input).filter(|member| is_fresh(member)) {
             return Some(self.pick(member));
@@ -123,7 +131,11 @@ impl Rotation {
     }
 
     /// The policy's choice, or else the first of the fallback.
-    fn preferred(&self, input: &PickInput, may: impl Fn(&Member) -> bool) -> Option<&Member> {
+    fn preferred<const CLAIMS: bool>(
+        &self,
+        input: &PickInput<CLAIMS>,
+        may: impl Fn(&Member) -> bool,
+    ) -> Option<&Member> {
         self.policy.pick(&self.group, input, &may).or_else(|| self.fallback().find(|member| may(member)))
     }
 
@@ -133,10 +145,10 @@ impl Rotation {
 
     /// An endpoint that has room, where each may have `most` requests in flight: the one that was picked, or another that
     /// might have been picked as well.
-    pub(super) fn with_room<'a>(
+    pub(super) fn with_room<'a, const CLAIMS: bool>(
         &'a self,
         pick: Pick<'a>,
-        input: &PickInput,
+        input: &PickInput<CLAIMS>,
         tried: &TriedEndpoints,
         most: u64,
     ) -> Option<Pick<'a>> {
@@ -144,7 +156,7 @@ impl Rotation {
         if has_room(pick.member) {
             return Some(pick);
         }
-        if pick.probes && input.claims {
+        if pick.probes && CLAIMS {
             pick.member.endpoint.outliers().give_up();
         }
         let kind = |member: &Member| (member.endpoint.is_unreachable(), tried.contains(&member.endpoint));

@@ -36,7 +36,7 @@ impl BackendSelection for Selection {
         let (rotation, turn) = self.picker.next_turn(false);
         let key = (!key.is_empty()).then(|| hash::of_key(key));
         let may_probe = MayProbe::Never;
-        let input = PickInput { turn, key, sticky: None, may_probe, claims: true, now: Instant::now() };
+        let input = PickInput { turn, key, sticky: None, may_probe, now: Instant::now() };
         TryOrder { rotation: Guard::into_inner(rotation), input, step: 0 }
     }
 }

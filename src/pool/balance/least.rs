@@ -16,7 +16,11 @@ const DRAWS: u64 = 8;
 const SAME_TIME: f64 = 1.25;
 
 /// `least_requests`: fewest requests in flight by weight. None is less than some, whatever the weights.
-pub(super) fn by_requests(group: &Group, input: &PickInput, may: impl Fn(usize) -> bool) -> Option<usize> {
+pub(super) fn by_requests<const CLAIMS: bool>(
+    group: &Group,
+    input: &PickInput<CLAIMS>,
+    may: impl Fn(usize) -> bool,
+) -> Option<usize> {
     let load = |position| {
         let member = group.member(position)?;
         let in_flight = member.endpoint.exact_in_flight();
@@ -26,12 +30,16 @@ pub(super) fn by_requests(group: &Group, input: &PickInput, may: impl Fn(usize) 
 }
 
 /// `least_time`: least time to the first byte, times requests in flight, by weight.
-pub(super) fn by_time(group: &Group, input: &PickInput, may: impl Fn(usize) -> bool) -> Option<usize> {
+pub(super) fn by_time<const CLAIMS: bool>(
+    group: &Group,
+    input: &PickInput<CLAIMS>,
+    may: impl Fn(usize) -> bool,
+) -> Option<usize> {
     let own = group.own(input.turn).filter(|own| may(*own));
     let is_starved = |own: &usize| {
         group.member(*own).is_some_and(|member| {
             let time = member.endpoint.response_time();
-            time.is_starved(input.now) && (!input.claims || time.claim_starved(input.now))
+            time.is_starved(input.now) && (!CLAIMS || time.claim_starved(input.now))
         })
     };
     let load = |position| {
@@ -49,9 +57,9 @@ pub(super) fn by_time(group: &Group, input: &PickInput, may: impl Fn(usize) -> b
 
 /// The least loaded of those that `may` be picked: of equals, the first from the one on whose turn it is. A load is
 /// equal to the least up to `same` times it.
-fn least(
+fn least<const CLAIMS: bool>(
     group: &Group,
-    input: &PickInput,
+    input: &PickInput<CLAIMS>,
     may: impl Fn(usize) -> bool,
     load: impl Fn(usize) -> f64,
     same: f64,
