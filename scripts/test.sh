@@ -28,6 +28,9 @@ counted() {
   scripts/"$1".sh
 }
 
+# Most tests wait more than they work.
+export NEXTEST_TEST_THREADS=${NEXTEST_TEST_THREADS:-$(($(nproc) * 2))}
+
 # `--test` of one suite, or `--tests` of all that is no documentation.
 run_tests() {
   if cargo nextest --version >/dev/null 2>&1; then

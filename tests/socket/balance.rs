@@ -191,8 +191,11 @@ fn least_time_prefers_who_answers_first() {
     });
     let fast = Endpoint::named("fast");
     let proxy = Proxy::to([slow.address(), fast.address()]).with("balance: least_time").start();
+    let begin = Instant::now();
     let tally = load(&proxy.address(), 1, 1_000);
-    assert!(tally["slow"] <= 20, "{tally:?}");
+    // Once a second it is asked whether it is faster now.
+    let most = 20 + 2 * begin.elapsed().as_secs() as usize;
+    assert!(tally["slow"] <= most, "{tally:?} of at most {most}");
     let seconds = proxy.endpoint_status(slow.address()).expect("a member")["response_seconds"].as_f64();
     assert!(seconds >= Some(0.05), "{seconds:?}");
 }

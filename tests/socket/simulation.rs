@@ -13,18 +13,26 @@ const WORKERS: usize = 4;
 const CLIENTS: usize = 24;
 const TIME: Duration = Duration::from_secs(6);
 
+/// The requests that an endpoint has got and answered; they begin in order of arrival, as simulated ones do.
+#[derive(Default)]
+struct Work {
+    arrived: usize,
+    ended: usize,
+}
+
 /// An endpoint that works on as many requests at a time as it has workers, each for that long.
 fn working(name: &'static str, service: Duration) -> Endpoint {
-    let free = Arc::new((Mutex::new(WORKERS), Condvar::new()));
+    let work = Arc::new((Mutex::new(Work::default()), Condvar::new()));
     Endpoint::scripted(name, move |exchange| {
-        let (workers, given_back) = &*free;
-        let mut left = workers.lock();
-        given_back.wait_while(&mut left, |left| *left == 0);
-        *left -= 1;
-        drop(left);
+        let (work, changed) = &*work;
+        let mut now = work.lock();
+        let turn = now.arrived;
+        now.arrived += 1;
+        changed.wait_while(&mut now, |now| turn >= now.ended + WORKERS);
+        drop(now);
         thread::sleep(service);
-        *workers.lock() += 1;
-        given_back.notify_one();
+        work.lock().ended += 1;
+        changed.notify_all();
         exchange.answer(name);
     })
 }

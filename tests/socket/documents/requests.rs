@@ -8,7 +8,12 @@ use crate::written::{
 };
 
 /// Keys that engine `pingora` refuses, and the row of docs/engines.md that says so.
-const NATIVE_ALONE: [(&str, &str); 1] = [("compress:", "`compress`, `intercept_errors`")];
+const NATIVE_ALONE: [(&str, &str); 4] = [
+    ("compress:", "`compress`, `intercept_errors`"),
+    ("mirror:", "`mirror`"),
+    ("response_rate:", "`limits.response_rate`"),
+    ("buffer_request:", "`buffer_request`"),
+];
 
 #[test]
 fn every_request_of_the_recipes_is_answered_as_written() {

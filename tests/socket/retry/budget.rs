@@ -125,7 +125,7 @@ fn no_post_reaches_an_endpoint_twice(posts: usize, settings: &[&str]) {
     });
     let endpoints =
         [nobody_listens(), resets, Endpoint::scripted("busy", unavailable), Endpoint::named("well")];
-    let retry = "retry: { limit: 5, on: [connect, reset, timeout, 503], budget: off, hedge: 50ms }";
+    let retry = "retry: { limit: 5, on: [connect, reset, timeout, 503], budget: off }";
     let proxy = settings
         .iter()
         .fold(Proxy::to(&endpoints).with(retry), |proxy, setting| proxy.with(setting))
