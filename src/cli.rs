@@ -32,6 +32,7 @@ mod schema;
 mod simulate;
 mod status;
 mod tap;
+mod top;
 mod undrain;
 mod upgrade;
 mod weight;
@@ -90,6 +91,8 @@ enum Command {
     StartSuccessor(upgrade::StartSuccessor),
     /// Show the state of a running process: pools, endpoints, shares of traffic.
     Status(status::Status),
+    /// Watch a running process: rates, times and states of its pools and endpoints, and its last events.
+    Top(top::Top),
     /// Write down the last minute of a running process, or show what was written when something went wrong.
     Incident(incident::Incident),
     /// Show requests of a running process as they end.
@@ -131,6 +134,7 @@ impl Cli {
             Command::Upgrade(command) => command.execute(),
             Command::StartSuccessor(command) => command.execute(),
             Command::Status(command) => command.execute(),
+            Command::Top(command) => command.execute(),
             Command::Incident(command) => command.execute(),
             Command::Tap(command) => command.execute(),
             Command::Health(command) => command.execute(),

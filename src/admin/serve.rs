@@ -35,6 +35,9 @@ const QUESTION_BYTES_MAX: u64 = 1024 * 1024;
 /// Concurrent operations with a body, from reading the body to the end.
 const BODIES_MAX: usize = 2;
 
+/// The content type of a JSON object a line.
+const JSON_LINES: &str = "application/jsonl";
+
 /// What the paths of incidents begin with.
 const INCIDENTS: &str = "/incidents/";
 
@@ -56,6 +59,8 @@ pub trait Process: Send + Sync {
     fn explain(&self, request: &ExplainRequest) -> Result<String, String>;
     /// Those who watch its requests.
     fn taps(&self) -> &Taps;
+    /// The events of the last minute, one JSON object a line.
+    fn events(&self) -> Vec<u8>;
     async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome;
 }
 
@@ -275,21 +280,22 @@ impl App {
                 ..Reply::text(StatusCode::OK, self.process.metrics())
             },
             "/status" => self.status(),
+            "/api/v1/events" => {
+                Reply { content_type: JSON_LINES, ..Reply::text(StatusCode::OK, self.process.events()) }
+            }
             "/incidents" => match self.process.incidents() {
                 Ok(incidents) => json(&incidents),
                 Err(why) => Reply::text(StatusCode::NOT_FOUND, format!("{why}\n")),
             },
             _ if path.starts_with(INCIDENTS) => {
                 match self.process.incident(path.strip_prefix(INCIDENTS).unwrap_or_default()) {
-                    Ok(lines) => {
-                        Reply { content_type: "application/jsonl", ..Reply::text(StatusCode::OK, lines) }
-                    }
+                    Ok(lines) => Reply { content_type: JSON_LINES, ..Reply::text(StatusCode::OK, lines) },
                     Err(why) => Reply::text(StatusCode::NOT_FOUND, format!("{why}\n")),
                 }
             }
             _ => Reply::text(
                 StatusCode::NOT_FOUND,
-                "here are /livez, /readyz, /metrics, /status, /api/v1/explain and /api/v1/tap\n",
+                "here are /livez, /readyz, /metrics, /status, /api/v1/explain, /api/v1/tap and /api/v1/events\n",
             ),
         }
     }

@@ -36,6 +36,10 @@ impl Process for Idle {
         Err("nothing happens here".to_owned())
     }
 
+    fn events(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn status(&self) -> Status {
         Status {
             version: "1.2.3".into(),

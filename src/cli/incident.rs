@@ -1,6 +1,6 @@
 //! `evenkeel incident`: what the flight recorder has of the time when something went wrong.
 
-mod timeline;
+pub(super) mod timeline;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -133,6 +133,10 @@ impl crate::admin::Process for ServerState {
         &self.telemetry.taps
     }
 
+    fn events(&self) -> Vec<u8> {
+        self.telemetry.recorder.event_lines(SystemTime::now())
+    }
+
     async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome {
         let (reply, outcome) = oneshot::channel();
         let command = match operation {

@@ -139,16 +139,27 @@ impl FlightRecorder {
         }
         all.sort_by_key(|(entry, _)| entry.at);
         let mut out = Vec::new();
-        for (entry, kind) in all {
-            out.extend_from_slice(b"{\"at\":\"");
-            time::rfc3339(&mut out, entry.at);
-            // Writing to a `Vec` cannot fail.
-            let _ = write!(out, "\",\"{kind}\":");
-            out.extend_from_slice(&entry.json);
-            out.extend_from_slice(b"}\n");
-        }
+        all.iter().for_each(|(entry, kind)| write_line(&mut out, entry, kind));
         (out, lost)
     }
+
+    /// The events alone, as [`Self::timeline`] has them.
+    pub fn event_lines(&self, now: SystemTime) -> Vec<u8> {
+        let (entries, _) = self.events.lock().since(now - SPAN);
+        let mut out = Vec::new();
+        entries.iter().for_each(|entry| write_line(&mut out, entry, "event"));
+        out
+    }
+}
+
+/// `{"at":"2026-11-24T12:01:00.500000Z","event":{...}}`
+fn write_line(out: &mut Vec<u8>, entry: &Entry, kind: &str) {
+    out.extend_from_slice(b"{\"at\":\"");
+    time::rfc3339(out, entry.at);
+    // Writing to a `Vec` cannot fail.
+    let _ = write!(out, "\",\"{kind}\":");
+    out.extend_from_slice(&entry.json);
+    out.extend_from_slice(b"}\n");
 }
 
 // === impl Quota ===
@@ -185,6 +196,10 @@ mod tests {
              {\"at\":\"2026-11-24T12:01:01.000000Z\",\"event\":{\"message\":\"a\"}}\n"
         );
         assert_eq!(lost, 0);
+        assert_eq!(
+            String::from_utf8(recorder.event_lines(at(120_000))).expect("text"),
+            "{\"at\":\"2026-11-24T12:01:01.000000Z\",\"event\":{\"message\":\"a\"}}\n"
+        );
     }
 
     #[test]

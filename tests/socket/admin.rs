@@ -7,3 +7,4 @@ mod prometheus;
 mod status;
 mod strangers;
 mod tap;
+mod top;

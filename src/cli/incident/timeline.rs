@@ -74,7 +74,7 @@ fn head_text(head: &IncidentHead) -> String {
 }
 
 /// `WARN     endpoint is unhealthy pool=api endpoint=10.0.0.1:3000`
-fn event_text(event: &Map<String, Value>) -> String {
+pub(in crate::cli) fn event_text(event: &Map<String, Value>) -> String {
     let of = |name: &str| event.get(name).map(plain).unwrap_or_default();
     let mut text = format!("{:<8} {}", of("level").to_uppercase(), of("message"));
     let known = ["time", "level", "target", "message"];
