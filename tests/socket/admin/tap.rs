@@ -111,9 +111,11 @@ fn conditions_choose_requests() {
         by(&["-H", "x-tenant: acme", "--method", "get"]),
         by(&["--endpoint", endpoint.address(), "--route", "none,default", "-H", "x-tenant"]),
     ];
+    // On one connection, whose worker tells of them in order.
+    let mut client = proxy.client();
     for target in ["/good", "/badly", "/bad"] {
         let fields = if target == "/bad" { "X-Tenant: acme\r\n" } else { "X-Tenant-Of: acme\r\n" };
-        proxy.client().request("GET", target, fields);
+        client.request("GET", target, fields);
     }
     let targets = all.each_mut().map(|tap| tap.json()["target"].as_str().map(str::to_owned));
     assert_eq!(targets.map(Option::unwrap_or_default), ["/badly", "/bad", "/bad", "/bad"]);
@@ -225,8 +227,9 @@ fn a_tap_over_http() {
     let proxy = Proxy::to([&endpoint]).start();
     let mut events = asked(&proxy, "count=2&route=default", "Accept: text/event-stream\r\n");
     taps_become(&proxy, 1);
-    proxy.get("/one").expect(200);
-    proxy.get("/two").expect(200);
+    let mut client = proxy.client();
+    client.get("/one").expect(200);
+    client.get("/two").expect(200);
     let mut answer = String::new();
     events.read_to_string(&mut answer).expect("it ends");
     assert!(answer.to_lowercase().contains("content-type: text/event-stream\r\n"), "{answer}");
