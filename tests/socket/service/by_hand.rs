@@ -177,6 +177,8 @@ fn reloads_and_upgrades_keep_it() {
     done(&proxy, &["reload"]);
     only_b_and_c(&proxy);
     proxy.upgrade();
+    // Until then the old process may take a connection, and close it behind its first response.
+    proxy.event("the old process stops", |event| event.message() == "listener closed");
     only_b_and_c(&proxy);
     let by = status(&proxy, &a)["drained"]["by"].as_str().map(str::to_owned);
     assert_eq!(by, Some(format!("uid {}", nix::unistd::geteuid())));
