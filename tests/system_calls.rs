@@ -36,8 +36,8 @@ struct Most {
 /// the timers are looked at in between, and whether the log's thread is woken for each line, is a matter of time.
 const WAITS_MOST: f64 = 4.0;
 const LOG_MOST: f64 = 5.0;
-/// All else is memory, now and then, and what the process does once a second, on a busy machine.
-const REST_MOST: f64 = 0.5;
+/// All else is memory, now and then.
+const REST_MOST: f64 = 0.2;
 
 const DATA: [&str; 8] = ["read", "readv", "recvfrom", "recvmsg", "write", "writev", "sendto", "sendmsg"];
 

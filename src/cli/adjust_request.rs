@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::admin_request::{AdminTarget, cannot_ask};
-use super::{Exit, fail, print, print_json};
-use crate::admin::client::{Request, Response};
+use super::Exit;
+use super::admin_request::AdminTarget;
+use crate::admin::client::Request;
 use crate::admin::encoded;
 
 /// The order waits for the operation under way, if there is one.
@@ -40,18 +40,7 @@ pub(super) struct AdjustRequest<'a> {
 impl AdjustArguments {
     /// Has the running process carry out the order, and prints its answer.
     pub fn perform(&self, request: &AdjustRequest<'_>) -> Exit {
-        match self.target.send(Request::post(&self.path(request), "", LIMIT)) {
-            Ok(Response { status: 200, body }) => {
-                if self.json {
-                    print_json(&body);
-                } else {
-                    print(&body);
-                }
-                Exit::Done
-            }
-            Ok(Response { body, .. }) => fail(body.trim_end()),
-            Err(error) => cannot_ask(&error),
-        }
+        self.target.order(Request::post(&self.path(request), "", LIMIT), self.json)
     }
 
     fn path(&self, request: &AdjustRequest<'_>) -> String {

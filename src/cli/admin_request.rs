@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use http::StatusCode;
 
 use super::config_file::ConfigFile;
-use super::{Exit, fail, fail_to_load, print_error};
+use super::{Exit, fail, fail_to_load, print, print_error, print_json};
 use crate::admin::client::{self, ClientError, Request, Response};
 use crate::admin::{Address, Status, address::AddressError};
 use crate::config::{self, Admin, AdminListen, LoadError, Report, Secret};
@@ -62,6 +62,22 @@ impl AdminTarget {
                 Ok(client::send_to_default(request)?)
             }
             Err(error) => Err(unknown(file, error)),
+        }
+    }
+
+    /// Has the process carry out an order, and prints its answer.
+    pub(super) fn order(&self, request: Request<'_>, json: bool) -> Exit {
+        match self.send(request) {
+            Ok(Response { status: 200, body }) if json => {
+                print_json(&body);
+                Exit::Done
+            }
+            Ok(Response { status: 200, body }) => {
+                print(&body);
+                Exit::Done
+            }
+            Ok(Response { body, .. }) => fail(body.trim_end()),
+            Err(error) => cannot_ask(&error),
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::admin_request::{AdminTarget, cannot_ask};
-use super::{Exit, fail, fail_usage, print, print_json};
+use super::admin_request::AdminTarget;
+use super::{Exit, fail_usage};
 use crate::admin::adjust::limit;
-use crate::admin::client::{Request, Response};
+use crate::admin::client::Request;
 use crate::admin::encoded;
 use crate::admin::log_level::log_level;
 
@@ -36,18 +36,7 @@ impl Log {
         if self.limit.is_some() && log_level(&self.level) == Ok(None) {
             return fail_usage("`reset` goes back to the level of the file, and has no `--for`");
         }
-        match self.target.send(Request::post(&self.path(), "", LIMIT)) {
-            Ok(Response { status: 200, body }) => {
-                if self.json {
-                    print_json(&body);
-                } else {
-                    print(&body);
-                }
-                Exit::Done
-            }
-            Ok(Response { body, .. }) => fail(body.trim_end()),
-            Err(error) => cannot_ask(&error),
-        }
+        self.target.order(Request::post(&self.path(), "", LIMIT), self.json)
     }
 
     fn path(&self) -> String {

@@ -185,19 +185,17 @@ fn least_requests_goes_around_who_is_slow() {
 
 #[test]
 fn least_time_prefers_who_answers_first() {
+    // Slower than the fast one ever is on a busy machine.
     let slow = Endpoint::scripted("slow", |exchange| {
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(300));
         exchange.answer("slow");
     });
     let fast = Endpoint::named("fast");
     let proxy = Proxy::to([slow.address(), fast.address()]).with("balance: least_time").start();
-    let begin = Instant::now();
     let tally = load(&proxy.address(), 1, 1_000);
-    // Once a second it is asked whether it is faster now.
-    let most = 20 + 2 * begin.elapsed().as_secs() as usize;
-    assert!(tally["slow"] <= most, "{tally:?} of at most {most}");
+    assert!(tally["slow"] <= 20, "{tally:?}");
     let seconds = proxy.endpoint_status(slow.address()).expect("a member")["response_seconds"].as_f64();
-    assert!(seconds >= Some(0.05), "{seconds:?}");
+    assert!(seconds >= Some(0.3), "{seconds:?}");
 }
 
 /// The same key goes to the same endpoint over both protocols, connections and a reload; without one it is a turn, and
