@@ -43,13 +43,10 @@ impl Exchange {
         let stale = is_stale(failure, circumstances.reused);
         let probes = self.probes() && !stale;
         let Some(outcome) = self.record_failure(failure, detail, stale, now) else { return false };
-        let retry = match probes && failure.side() == FailureSide::Endpoint && !failure.is_of_connect() {
-            true => self.may_send_elsewhere(circumstances, now),
-            false => {
-                let may_retry = self.may_retry(failure, circumstances, stale, now);
-                may_retry && (stale || failure.is_of_connect() || self.take_retry(now))
-            }
-        };
+        let finds_out = probes && failure.side() == FailureSide::Endpoint && !failure.is_of_connect();
+        let retry = finds_out && self.may_send_elsewhere(circumstances, now)
+            || self.may_retry(failure, circumstances, stale, now)
+                && (stale || failure.is_of_connect() || self.take_retry(now));
         self.retries.backoff.due = retry && !stale;
         self.close_attempt(outcome);
         retry
@@ -174,15 +171,11 @@ impl Exchange {
         circumstances: Circumstances,
         now: Instant,
     ) -> bool {
-        if self.probes() && matches!(verdict, Verdict::Failed(_)) {
-            self.add_tried();
-            return self.may_send_elsewhere(circumstances, now);
-        }
-        let Some(target) = self.target() else { return false };
-        let may_retry = target.retry.on.statuses.contains(&status)
+        let finds_out = self.probes() && matches!(verdict, Verdict::Failed(_));
+        let is_asked = self.target().is_some_and(|target| target.retry.on.statuses.contains(&status))
             && self.retries.left > 0
-            && self.retries.repeatable
-            && self.may_send_again(circumstances);
+            && self.retries.repeatable;
+        let may_retry = (finds_out || is_asked) && self.may_send_again(circumstances);
         let Some(open) = self.open.as_ref().filter(|_| may_retry) else { return false };
         let endpoint = open.lease.endpoint().clone();
         let time = self.time_of_day(now);
@@ -190,7 +183,10 @@ impl Exchange {
             Some(until) => self.tried.defer(endpoint, until),
             None => self.tried.add(endpoint),
         }
-        let retry = self.take_retry(now);
+        if finds_out && self.may_send_elsewhere(circumstances, now) {
+            return true;
+        }
+        let retry = is_asked && self.take_retry(now);
         self.retries.backoff.due = retry;
         retry
     }
@@ -213,13 +209,6 @@ impl Exchange {
         self.may_probe() == MayProbe::AtOnce
             && self.may_send_again(circumstances)
             && self.pool().is_some_and(|pool| pool.has_fresh(&self.pick_request(now)))
-    }
-
-    /// The endpoint of the attempt under way counts as tried.
-    fn add_tried(&mut self) {
-        if let Some(open) = &self.open {
-            self.tried.add(open.lease.endpoint().clone());
-        }
     }
 
     /// Takes one of the request's retries, and of its pool's; `false`: there is none, or no endpoint to be tried.

@@ -100,3 +100,18 @@ fn a_pool_that_gets_posts_alone_takes_its_endpoint_back() {
         event.message() == "endpoint is back from its ejection"
     });
 }
+
+/// A request that finds out because no other came is tried again as any other.
+#[test]
+fn who_finds_out_late_has_its_retries() {
+    let bad = Arc::new(AtomicBool::new(true));
+    let (failing, good) = (moody("a", &bad), Endpoint::named("b"));
+    let proxy = Proxy::to([failing.address(), good.address()])
+        .with("outliers: { time: 100ms }")
+        .with("retry: { on: [connect, 503] }")
+        .start();
+    proxy.event_within(4 * SOON, "a second ejection", |event| {
+        proxy.client().upload("PUT", "/", b"x").expect(200);
+        event.message() == "endpoint is ejected" && event.0["count"] == 2
+    });
+}

@@ -233,7 +233,7 @@ impl OutlierRecord {
     pub fn claim(&self, may: MayProbe, now: Instant) -> bool {
         let (from, to) = (Phase::HalfOpen as u8, Phase::Probing as u8);
         let is_claimed =
-            self.may_now(may, now) && self.phase.compare_exchange(from, to, Relaxed, Relaxed).is_ok();
+            self.is_free_for(may, now) && self.phase.compare_exchange(from, to, Relaxed, Relaxed).is_ok();
         if is_claimed {
             self.is_costly.store(may == MayProbe::Late, Relaxed);
         }
@@ -242,7 +242,7 @@ impl OutlierRecord {
 
     /// For somebody who only asks: whether a request would be the one that finds out.
     pub fn is_free_for(&self, may: MayProbe, now: Instant) -> bool {
-        self.may_now(may, now) && self.phase() == Phase::HalfOpen
+        self.phase() == Phase::HalfOpen && self.may_now(may, now)
     }
 
     fn may_now(&self, may: MayProbe, now: Instant) -> bool {
