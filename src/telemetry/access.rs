@@ -96,9 +96,9 @@ enum Format {
     Combined,
 }
 
-/// Appends the line that a request has in a log in JSON.
-pub(super) fn write_json(out: &mut Vec<u8>, record: NamedRecord<'_>) {
-    json::write(out, &Shown::new(record));
+/// Appends the line that a request has in a log in JSON, with what is likely to be secret masked.
+pub(super) fn write_masked(out: &mut Vec<u8>, record: NamedRecord<'_>) {
+    Shown::new(record).masked(|shown| json::write(out, shown));
 }
 
 // === impl AccessLog ===

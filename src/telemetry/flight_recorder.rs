@@ -111,7 +111,7 @@ impl FlightRecorder {
             return;
         }
         let mut line = Vec::with_capacity(512);
-        access::write_json(&mut line, record);
+        access::write_masked(&mut line, record);
         self.requests.lock().push(Entry::new(at, &line));
     }
 

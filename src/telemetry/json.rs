@@ -1,5 +1,7 @@
 //! A JSON writer for log lines: writes members to a reused buffer in the order of the calls, without allocating.
 
+use std::borrow::Cow;
+
 use std::time::Duration;
 
 use crate::escape;
@@ -109,14 +111,14 @@ impl<'a> Object<'a> {
     }
 
     /// An object whose names and values are foreign; writes nothing when empty.
-    pub(super) fn foreign<'v>(&mut self, key: Key, members: impl Iterator<Item = (&'v str, &'v [u8])>) {
+    pub(super) fn foreign<'v>(&mut self, key: Key, members: impl Iterator<Item = (&'v str, Cow<'v, [u8]>)>) {
         let mut members = members.peekable();
         if members.peek().is_none() {
             return;
         }
         let mut object = Object::begin(self.key(key));
         for (name, value) in members {
-            escape::json(object.foreign_key(name), value);
+            escape::json(object.foreign_key(name), &*value);
         }
         object.end();
     }

@@ -14,10 +14,9 @@ use std::time::Instant;
 use http::HeaderName;
 use parking_lot::Mutex;
 
-use super::access::secrets::masked;
 use super::access::shown::{InFlight, Shown};
 use super::access::{json, text};
-use super::record::{NamedRecord, TextParts};
+use super::record::NamedRecord;
 use super::wanted::Wanted;
 use super::writer::{Gathered, LineQueues};
 use crate::config::FieldNames;
@@ -160,14 +159,11 @@ impl TapRequest {
     }
 
     fn write(&self, out: &mut Vec<u8>, record: NamedRecord<'_>, in_flight: Option<InFlight<'_>>) {
-        let shown =
-            Shown { fields: Some(&self.fields), masks: !self.secrets, in_flight, ..Shown::new(record) };
-        if self.secrets {
-            return self.write_shown(out, &shown);
+        let shown = Shown { fields: Some(&self.fields), in_flight, ..Shown::new(record) };
+        match self.secrets {
+            true => self.write_shown(out, &shown),
+            false => shown.masked(|shown| self.write_shown(out, shown)),
         }
-        let (target, referer) = (masked(shown.parts.target), masked(shown.parts.referer));
-        let parts = TextParts { target: &target, referer: &referer, ..shown.parts };
-        self.write_shown(out, &Shown { parts, ..shown });
     }
 
     fn write_shown(&self, out: &mut Vec<u8>, shown: &Shown<'_>) {

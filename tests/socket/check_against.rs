@@ -91,6 +91,9 @@ fn a_log_that_cannot_be_read_is_no_log_without_differences() {
     let said = String::from_utf8_lossy(&output.stdout);
     let why = "not read: 1 lines, the first is line 1: it is neither JSON nor in the combined format\n";
     assert!(said.ends_with(why), "{said}");
+    // As after its rotation.
+    std::fs::write(proxy.access_log_path(), "").expect("the folder is ours");
+    assert_eq!(check(&proxy, proxy.config_text(), &[]).status.code(), Some(1));
     std::fs::remove_file(proxy.access_log_path()).expect("the folder is ours");
     let output = check(&proxy, proxy.config_text(), &[]);
     assert_eq!(output.status.code(), Some(1));

@@ -1,6 +1,9 @@
 //! A record as one of its readers is shown it.
 
+use std::borrow::Cow;
 use std::ops::Deref;
+
+use super::secrets::{MASK, is_secret_field, masked};
 
 use crate::config::FieldNames;
 use crate::pool::Endpoint;
@@ -38,16 +41,28 @@ impl<'a> Shown<'a> {
         Self { record, parts, fields: None, masks: false, in_flight: None, sampled: None }
     }
 
+    /// Has it written with what is likely to be secret masked: values in URLs, and of fields by their names.
+    pub fn masked(self, write: impl FnOnce(&Shown<'_>)) {
+        let (target, referer) = (masked(self.parts.target), masked(self.parts.referer));
+        let parts = TextParts { target: &target, referer: &referer, ..self.parts };
+        write(&Shown { parts, masks: true, ..self });
+    }
+
     /// The captured values of one place that are shown.
     pub fn captured<'s>(
         &'s self,
         captured: &'s Captured,
         place: FieldPlace,
-    ) -> impl Iterator<Item = (&'s str, &'s [u8])> {
+    ) -> impl Iterator<Item = (&'s str, Cow<'s, [u8]>)> {
         let named = self.fields.into_iter().flat_map(move |names| captured.named(place, names));
         named.map(|(name, value)| {
-            let is_hidden = self.masks && super::secrets::is_secret_field(name);
-            (name, if is_hidden { super::secrets::MASK } else { value })
+            let shown = match self.masks {
+                false => Cow::Borrowed(value),
+                true if is_secret_field(name) => Cow::Borrowed(MASK),
+                // `Location` and others hold URLs.
+                true => masked(value),
+            };
+            (name, shown)
         })
     }
 }

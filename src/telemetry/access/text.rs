@@ -154,7 +154,7 @@ fn fields(out: &mut Vec<u8>, record: &Shown<'_>, captured: &Captured) {
             out.extend_from_slice(b", ");
             escape::text(out, name);
             out.push(b'=');
-            escape::text(out, value);
+            escape::text(out, &*value);
         }
     }
 }

@@ -1,3 +1,4 @@
+use crate::telemetry::record::TextParts;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::*;

@@ -136,13 +136,15 @@ fn secrets_are_for_root() {
     let proxy = Proxy::to([&endpoint]);
     let socket = proxy.folder().join("admin.sock");
     let proxy = proxy.admin(&format!("listen: ['unix:{}', '127.0.0.1:0']", socket.display())).start();
-    let mut tap = Tap::open(&proxy, &["--json", "--request-headers", "authorization,x-api-key,accept"]);
+    let mut tap =
+        Tap::open(&proxy, &["--json", "--request-headers", "authorization,x-api-key,accept,referer"]);
     let fields = "Authorization: Bearer abc\r\nX-Api-Key: abc\r\nAccept: */*\r\nReferer: http://a.example/?code=abc\r\n";
     proxy.client().request("GET", "/x?token=abc&page=2", fields);
     let line = tap.json();
     assert!(!line.to_string().contains("abc"), "{line}");
     assert_eq!(line["target"], "/x?token=***&page=2");
     assert_eq!(line["request_headers"]["accept"], "*/*");
+    assert_eq!(line["request_headers"]["referer"], "http://a.example/?code=***");
 
     if nix::unistd::geteuid().is_root() {
         let mut tap = Tap::open(&proxy, &["--json", "--secrets", "--request-headers", "authorization"]);
