@@ -29,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "evenkeel explain [OPTIONS] [METHOD] URL",
-    after_help = "\
+    after_help = "Examples:
   evenkeel explain https://www.example.com/login
   evenkeel explain POST http://api.example.com/v1/orders -H 'X-Env: canary' --from 203.0.113.7"
 )]

@@ -139,7 +139,7 @@ impl Compiler<'_> {
         };
         let SplitStickySection { set_cookie, ttl, header, cookie, query, complete } = section;
         let Some(name) = set_cookie else {
-            if ttl.written {
+            if ttl.written && *complete {
                 let remedy = "add `set_cookie: NAME`, or remove it";
                 self.diagnostics.error(ttl.span, "`ttl` is that of a cookie that is set here", remedy);
             }

@@ -70,7 +70,7 @@ impl Compiler<'_> {
 
     fn response_rate(&mut self, section: &RouteLimitsSection) -> Option<ResponseRate> {
         let rate = section.response_rate.as_option();
-        if let (None, Some(after)) = (rate, &section.response_rate_after) {
+        if let (None, Some(after), true) = (rate, &section.response_rate_after, section.complete) {
             let message = "there is no `response_rate` that would begin behind these bytes";
             self.diagnostics.error(after.span, message, "add `response_rate`, or remove it");
         }
