@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::adjust::flag;
 use super::query;
 
 /// Where it is asked.
@@ -26,17 +27,12 @@ pub struct ExplainRequest {
 impl ExplainRequest {
     /// Of the query of a GET; an error says what is wrong with it.
     pub(super) fn of_query(text: &str) -> Result<Self, String> {
-        let http2 = match query::value(text, "http2").as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => return Err("`http2` is true or false".to_owned()),
-        };
         Ok(Self {
             method: query::value(text, "method").unwrap_or_else(|| "GET".to_owned()),
             url: query::value(text, "url").ok_or("`url` is missing: that of the request")?,
             headers: query::values(text, "header").collect(),
             from: query::value(text, "from"),
-            http2,
+            http2: flag(text, "http2")?,
             listener: query::value(text, "listener"),
         })
     }

@@ -14,8 +14,8 @@ use tokio::time::MissedTickBehavior;
 use super::reload::offload::Offload;
 use super::reload::state_dir::{StateDirs, StateFiles};
 use super::state::ServerState;
-use crate::admin::OperationOutcome;
 use crate::admin::incident::{IncidentHead, IncidentStatus};
+use crate::admin::{OperationOutcome, Process};
 use crate::human::unix_seconds;
 use crate::lifecycle::Phase;
 use crate::snapshot::Snapshot;
@@ -110,7 +110,7 @@ impl ServerState {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             generation: self.snapshot.load().generation(),
-            file: self.file.as_ref().map(|file| file.display().to_string()),
+            file: self.file().map(|file| file.display().to_string()),
             span_seconds: SPAN.as_secs(),
             lost,
         };

@@ -1,6 +1,5 @@
 //! What a tap is asked for, as a query has it.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -97,7 +96,7 @@ fn filter(query: &str) -> Result<Filter, String> {
         routes: texts("route")?,
         pools: texts("pool")?,
         endpoints: texts("endpoint")?,
-        statuses: all(query, "status", statuses)?,
+        statuses: all(query, "status", config::statuses)?,
         slow: one("slow").map(|text| slow(&text)).transpose()?,
         clients: all(query, "client", config::network)?.into_iter().collect(),
         methods: all(query, "method", |text| Ok(text.to_ascii_uppercase()))?,
@@ -125,10 +124,6 @@ fn bounded<T>(name: &str, values: impl Iterator<Item = Result<T, String>>) -> Re
         true => Err(format!("`{name}` has more than {VALUES_MAX} values")),
         false => Ok(values),
     }
-}
-
-fn statuses(text: &str) -> Result<RangeInclusive<u16>, String> {
-    config::statuses(text)
 }
 
 fn slow(text: &str) -> Result<Duration, String> {
